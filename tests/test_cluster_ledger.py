@@ -22,7 +22,7 @@ ITEM = WorkItem(path="a.png", name="a", stamp="s", size=1)
 
 def request(**changes):
     return PredictRequest(
-        **{"name": "", "key": "", "provenance": PROVENANCE, "settings": {"lesions": ["EX"]}, **changes}
+        **{"name": "", "provenance": PROVENANCE, "settings": {"lesions": ["EX"]}, **changes}
     )
 
 

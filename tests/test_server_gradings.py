@@ -363,7 +363,7 @@ def test_what_is_deleted_while_a_table_is_made_is_left_out_as_a_whole(graded, mo
     def deletes(read):
         def read_and_delete(self, *arguments):
             part = read(self, *arguments)
-            graded.service.delete(deleted)
+            graded.service.jobs.delete(deleted)
             return part
 
         return read_and_delete

@@ -273,7 +273,7 @@ def test_a_report_of_a_batch_leaves_out_what_is_deleted_or_analysed_again_meanwh
 
     def change_meanwhile(self, record):
         if record.id != last and is_deleted:
-            client.service.delete(record.id)
+            client.service.jobs.delete(record.id)
         elif record.id != last:
             client.service.database.update(record.id, state="looking")
         return draw(self, record)

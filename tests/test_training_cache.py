@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from strategies import laws, seeds
 
 from foveate import photographs
-from foveate.datasets import Case, idrid, truth
+from foveate.datasets import Case, truth
 from foveate.errors import DatasetError, GeometryError, SettingError, TrainingError
 from foveate.geometry import canvas, field_of_view, tiling
 from foveate.training import augmentation, cache, sampler
@@ -39,7 +39,7 @@ def cached_cases(root):
 
 @pytest.fixture(scope="module")
 def cases(root, cached_cases):
-    return idrid.cases(root / "set", "train")
+    return tiny_set.cases(root / "set")
 
 
 def warp(seed, limits=None):

@@ -215,7 +215,7 @@ def test_a_process_killed_at_any_moment_leaves_a_run_that_can_be_continued(tmp_p
     process.wait()
     done = torch.load(killed / "global.checkpoint", weights_only=True)["step"]
 
-    cases = tiny_set.idrid.cases(tmp_path / "set", "train")
+    cases = tiny_set.cases(tmp_path / "set")
     cached_cases = [tiny_set.cache.cache_case(case, tiny_set.CONTRACT, tmp_path / "sheets") for case in cases]
     recipe = with_steps(tiny_set.recipe(), "global", LONG)
     rest = train(recipe, cached_cases, killed, "global")

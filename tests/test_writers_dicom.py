@@ -491,7 +491,7 @@ def test_a_request_that_cannot_be_met_is_refused_at_once(wrong, message):
 def test_lesions_of_ones_own_have_the_colours_of_the_overlay(out):
     source = require_source(foveate.read(out.parent / "eye.dcm").origin, "eye.dcm")
     request = PredictRequest(
-        name="eye", key="eye", provenance=Provenance(name="m", version="1", digest="0" * 64), settings={}
+        name="eye", provenance=Provenance(name="m", version="1", digest="0" * 64), settings={}
     )
     masks = dict.fromkeys(("IRMA", "NV"), np.zeros(FUNDUS.shape[:2], bool))
 

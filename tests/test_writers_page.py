@@ -246,9 +246,9 @@ def test_the_page_says_how_many_of_the_regions_it_lists():
 
 
 def test_the_script_holds_the_photographs_values_and_no_code_of_its_name(tmp_path):
-    writers.write(tmp_path, tiny_result.photograph_result(name=EVIL, quality=("blur",)))
+    writers.write(tmp_path, tiny_result.photograph_result(EVIL, quality=("blur",)))
 
-    values = script_values((tmp_path / "page" / "clinic" / "left.js").read_bytes())
+    values = script_values((tmp_path / "page" / f"{EVIL}.js").read_bytes())
 
     assert values["name"] == EVIL
     assert (values["width"], values["height"]) == (240, 180)

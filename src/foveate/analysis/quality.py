@@ -34,6 +34,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
 
+from foveate.analysis.retinal_view import resize_field
 from foveate.types import Field, Photograph
 
 DIAMETER = 1000
@@ -111,13 +112,10 @@ def assess(photograph: Photograph, field: Field) -> tuple[str, ...]:
 
 def _is_blurred(pixels: UInt8[np.ndarray, "H W 3"], field: Field) -> bool:
     """Return whether fine details have too little contrast in green, where vessels and lesions show best."""
-    ratio = DIAMETER / field.diameter
-    height, width = (max(1, round(length * ratio)) for length in field.box.shape)
-    interpolation = cv2.INTER_AREA if ratio < 1 else cv2.INTER_LINEAR
-    green = cv2.extractChannel(pixels[field.box.slices], 1)
-    picture = cv2.resize(green, (width, height), interpolation=interpolation).astype(np.float32)
+    green = cv2.extractChannel(pixels, 1)
+    picture = resize_field(green, field, DIAMETER).astype(np.float32)
     blurred = [cv2.GaussianBlur(picture, (0, 0), sigma) for sigma in (1, 2, 4)]
-    inside = _inside(field, (height, width), MEASURED_RADIUS).astype(np.uint8)
+    inside = _inside(field, picture.shape, MEASURED_RADIUS).astype(np.uint8)
     fine, coarse = (cv2.meanStdDev(sharp - soft, mask=inside)[1].item() for sharp, soft in pairwise(blurred))
     return bool(fine < SHARPNESS * coarse or coarse < FAINT)
 

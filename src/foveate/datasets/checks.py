@@ -37,6 +37,7 @@ from foveate.geometry import field_of_view
 from foveate.paths import display_path
 from foveate.types import Photograph
 from foveate.wording import quantity
+from foveate.writers import overlays
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,7 +140,7 @@ def check(
                 yield thumbnail
 
     for number, page in enumerate(contact.contact_sheets(thumbnails(), layout.kinds), 1):
-        save_sheet(number, contact.jpeg(page))
+        save_sheet(number, overlays.jpeg(page))
     problems = [problem for result in checked for problem in result.problems]
     problems += [
         *_folder_problems(listings),

@@ -15,7 +15,7 @@ from pathlib import Path
 from foveate.datasets import Case, digest
 from foveate.errors import DatasetError
 from foveate.lesions import Lesion
-from foveate.paths import display_path, exists, is_file, is_folder, obstacle, real_path
+from foveate.paths import display_path, exists, is_file, is_folder, name_key, nfc, obstacle, real_path
 from foveate.photographs import SUFFIXES, is_hidden
 from foveate.types import FieldRule
 from foveate.wording import quantity
@@ -202,11 +202,6 @@ def list_split(root: Path, layout: Layout, split: str) -> SplitListing:
     )
 
 
-def same_name(name: str) -> str:
-    """Return a name in the Unicode form NFC, so that equal names compare equal."""
-    return unicodedata.normalize("NFC", name)
-
-
 def on_disk(path: Path, base: Path) -> Path:
     """Return a path below a folder as it is spelt on disk, possibly in another Unicode form.
 
@@ -216,10 +211,10 @@ def on_disk(path: Path, base: Path) -> Path:
     """
     spelt = base
     for part in path.parts:
-        forms = (spelt / form for form in (part, same_name(part), unicodedata.normalize("NFD", part)))
+        forms = (spelt / form for form in (part, nfc(part), unicodedata.normalize("NFD", part)))
         expected = next(filter(exists, forms), spelt / part)
         spelt = next(
-            (found for found in _inside(expected, spelt) if same_name(found.name) == same_name(part)),
+            (found for found in _inside(expected, spelt) if nfc(found.name) == nfc(part)),
             expected,
         )
     return spelt
@@ -269,7 +264,7 @@ class _MaskFolders:
         mask = self.base / pattern.format(name=name, folder=folder)
         if mask.parent not in self.listings:
             self.listings[mask.parent] = self._list(on_disk(mask.parent.relative_to(self.base), self.base))
-        matching = self.listings[mask.parent].get(same_name(mask.name), [])
+        matching = self.listings[mask.parent].get(nfc(mask.name), [])
         if len(matching) > 1:
             raise DatasetError(
                 f"{display_path(matching[1])}: a second mask beside {matching[0].name}; keep one of the two, "
@@ -294,8 +289,8 @@ class _MaskFolders:
             return {}
         for path in inside:
             if path.suffix.lower() in ENDINGS and not is_hidden(path.name) and is_file(path):
-                by_stem.setdefault(same_name(path.stem), []).append(path)
-                by_name.setdefault(same_name(path.name), []).append(path)
+                by_stem.setdefault(nfc(path.stem), []).append(path)
+                by_name.setdefault(nfc(path.name), []).append(path)
         return by_stem | by_name
 
 
@@ -366,7 +361,7 @@ def _case(masks: _MaskFolders, layout: Layout, folders: Folders, path: Path) -> 
     }
     eye = re.search(layout.eye, below.as_posix()) if layout.eye else None
     return Case(
-        name=same_name("_".join((*folder.parts, path.stem))),
+        name=nfc("_".join((*folder.parts, path.stem))),
         photograph=path,
         masks={lesion: mask for lesion, mask in mask_files.items() if mask is not None},
         annotated=folders.annotated,
@@ -479,15 +474,13 @@ def _orphans(
     patterns = [re.sub(r"\\\{\w+\\\}", ".*", re.escape(_without_suffix(name))) for name in names]
     stems = {case.photograph.stem for case in listed}
     beginnings = tuple(
-        same_name(_without_suffix(name).format(name=stem, folder="")).casefold()
-        for name in names
-        for stem in stems
+        name_key(_without_suffix(name).format(name=stem, folder="")) for name in names for stem in stems
     )
     return {
         path
         for path in left
         if any(re.fullmatch(pattern, path.stem) for pattern in patterns)
-        or same_name(path.stem).casefold().startswith(beginnings)
+        or name_key(path.stem).startswith(beginnings)
     }
 
 

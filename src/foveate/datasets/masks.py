@@ -30,7 +30,7 @@ from jaxtyping import Bool, Shaped
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
-from foveate.errors import DatasetError, is_out_of_memory
+from foveate.errors import DatasetError, is_out_of_memory, one_line
 from foveate.paths import display_path
 from foveate.photographs import BIG_ENDIAN_BIGTIFF, exif_orientation, turn_upright
 from foveate.warning_filter import suppress_warnings
@@ -137,9 +137,8 @@ def load(path: Path) -> MaskFile:
     except DAMAGED as error:
         if is_out_of_memory(error):
             raise
-        reason = " ".join(str(error).split())
         raise DatasetError(
-            f"{display_path(path)}: unreadable mask ({reason}); restore the file, or save it as PNG"
+            f"{display_path(path)}: unreadable mask ({one_line(error)}); restore the file, or save it as PNG"
         ) from error
 
 

@@ -186,7 +186,7 @@ def _disc_of_patch(pixels: UInt8[np.ndarray, "H W 3"]) -> Field:
     Raises:
         FieldError: there is no lit patch, or it is not a disc.
     """
-    lit, top, left = _largest_lit_patch(pixels)
+    lit, box = _largest_lit_patch(pixels)
     points = _rim(lit)
     centre, radius = _fit_circle(points)
     height, width = lit.shape
@@ -198,9 +198,10 @@ def _disc_of_patch(pixels: UInt8[np.ndarray, "H W 3"]) -> Field:
     if np.median(distance) > ROUNDNESS * radius:
         share = np.median(distance) / radius
         raise FieldError(_no_disc(f"its rim deviates from a circle by {share:.1%} of the radius"))
-    box = Box(top=top, left=left, bottom=top + height, right=left + width)
     field = Field(
-        centre=(float(centre[0] + top), float(centre[1] + left)), radius=radius * (1 + MARGIN), box=box
+        centre=(float(centre[0] + box.top), float(centre[1] + box.left)),
+        radius=radius * (1 + MARGIN),
+        box=box,
     )
     _require_filled(field, lit)
     return field
@@ -221,8 +222,7 @@ def full_frame(shape: tuple[int, int]) -> Field:
             f"the photograph is {height} x {width} px, but a field of view needs at least {SMALLEST} px on "
             "each side; give the original"
         )
-    box = Box(top=0, left=0, bottom=height, right=width)
-    return Field(centre=(height / 2, width / 2), radius=math.hypot(height, width) / 2, box=box)
+    return Field(centre=(height / 2, width / 2), radius=math.hypot(height, width) / 2, box=Box.whole(shape))
 
 
 def from_circle(centre: tuple[float, float], radius: float, shape: tuple[int, int]) -> Field:
@@ -313,14 +313,14 @@ def _no_disc(reason: str) -> str:
     )
 
 
-def _largest_lit_patch(pixels: UInt8[np.ndarray, "H W 3"]) -> tuple[Bool[np.ndarray, "h w"], int, int]:
-    """Return the largest 4-connected lit patch, cut to its bounding box with holes filled, and the corner."""
+def _largest_lit_patch(pixels: UInt8[np.ndarray, "H W 3"]) -> tuple[Bool[np.ndarray, "h w"], Box]:
+    """Return the largest 4-connected lit patch, cut to its bounding box with holes filled, and the box."""
     luma = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     _, lit = cv2.threshold(luma, DARK, 1, cv2.THRESH_BINARY)
     patch, box = _patch_of_most(lit) or _patch_by_labels(lit)
     contours, _ = cv2.findContours(patch, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     filled = cv2.drawContours(np.zeros_like(patch), contours, -1, 1, cv2.FILLED)
-    return filled.view(bool), box.top, box.left
+    return filled.view(bool), box
 
 
 def _patch_of_most(lit: UInt8[np.ndarray, "H W"]) -> tuple[UInt8[np.ndarray, "h w"], Box] | None:
@@ -335,11 +335,11 @@ def _patch_of_most(lit: UInt8[np.ndarray, "H W"]) -> tuple[UInt8[np.ndarray, "h 
         return None
     seed = int(columns[len(columns) // 2]), row
     total = cv2.countNonZero(lit)
-    area, _, _, (left, top, width, height) = cv2.floodFill(lit, None, seed, 2, flags=4)
+    area, _, _, rectangle = cv2.floodFill(lit, None, seed, 2, flags=4)
     if 2 * area <= total:
         cv2.floodFill(lit, None, seed, 1, flags=4)
         return None
-    box = _patch_box((left, top, width, height))
+    box = _patch_box(rectangle)
     return (lit[box.slices] == 2).view(np.uint8), box
 
 
@@ -363,10 +363,11 @@ def _patch_box(rectangle: Sequence[int] | Int32[np.ndarray, " 4"]) -> Box:
     Raises:
         FieldError: the patch is too small.
     """
-    left, top, width, height = (int(value) for value in rectangle)
+    box = Box.from_rectangle(rectangle)
+    height, width = box.shape
     if min(width, height) < SMALLEST / 2:
         raise FieldError(_no_disc(f"the largest lit patch is {height} x {width} px"))
-    return Box(top=top, left=left, bottom=top + height, right=left + width)
+    return box
 
 
 def _rim(lit: Bool[np.ndarray, "h w"]) -> Float64[np.ndarray, "P 2"]:

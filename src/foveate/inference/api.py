@@ -250,9 +250,7 @@ class Result:
     def _repr_html_(self) -> str:
         """Return the HTML for a notebook: the photograph with outlines, and a table of the lesions."""
         content, picture = self._outlines.content, self.overlay()
-        side = min(NOTEBOOK_SIDE / max(picture.shape[:2]), 1.0)
-        height, width = (max(1, round(length * side)) for length in picture.shape[:2])
-        jpeg = overlays.jpeg(canvas.resample(picture, (height, width)), NOTEBOOK_QUALITY)
+        jpeg = overlays.jpeg(canvas.shrink(picture, NOTEBOOK_SIDE), NOTEBOOK_QUALITY)
         return templates.render(
             "foveate.inference",
             "result.html",

@@ -289,7 +289,6 @@ def predict_request(
     decisions = lesion_decisions(package, settings)
     return PredictRequest(
         name=name,
-        key=name,
         provenance=Provenance(name=package.name, version=package.version, digest=package.digest),
         settings={
             "region": settings.part or package.contract.part,
@@ -448,7 +447,7 @@ def _repeat_notice(job: BatchJob, files: PhotographFiles, replaced: dict[str, tu
     request = _request(job, "")
     digest_of = functools.cache(photograph_digest)  # frames of one DICOM object share their file
     for file in files.photographs:
-        photograph = replace(request, name=file.name, key=file.name)
+        photograph = replace(request, name=file.name)
         reasons = writers.differences(job.out, photograph, functools.partial(digest_of, file.path))
         if reasons:
             replaced[file.name] = reasons
@@ -655,7 +654,7 @@ def _all_rows(
     for file in files.photographs if job.resume else ():
         if file.name not in present and file.name not in replaced:
             with suppress(OutputError):  # JSON that may not be read must not hide why the run ends
-                row = writers.stored_row(job.out, replace(request, name=file.name, key=file.name))
+                row = writers.stored_row(job.out, replace(request, name=file.name))
                 if row is not None:
                     present[file.name] = row
     return tuple(present[file.name] for file in files.photographs if file.name in present)

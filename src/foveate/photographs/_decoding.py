@@ -27,7 +27,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from foveate.errors import PhotographError, is_out_of_memory
+from foveate.errors import PhotographError, is_out_of_memory, one_line
 from foveate.photographs._files import FileFormat
 from foveate.warning_filter import suppress_warnings
 
@@ -345,7 +345,7 @@ def _jpeg_damage(content: mmap.mmap | bytes) -> str | None:
     try:
         simplejpeg.decode_jpeg(content, "GRAY", min_height=1, min_width=1, min_factor=8, strict=True)
     except (ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         return reason if reason.startswith(_JPEG_DAMAGE) else None
     return None
 
@@ -472,7 +472,7 @@ def _damage_as_photograph_error(format_name: FileFormat, name: str) -> Iterator[
     except _DAMAGED as error:
         if is_out_of_memory(error):
             raise
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error)
         raise PhotographError(
             f"{name}: cannot be decoded as {format_name} ({reason}), because it is damaged, incomplete or "
             "of a rare type; copy it again, or export it as 8-bit RGB"

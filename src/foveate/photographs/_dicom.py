@@ -45,7 +45,7 @@ from pydicom.multival import MultiValue
 from pydicom.sr.coding import Code
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
-from foveate.errors import PhotographError
+from foveate.errors import PhotographError, one_line
 from foveate.photographs._decoding import require_colours, require_size
 from foveate.photographs._dicom_classes import (
     FIRST_GROUP,
@@ -418,7 +418,7 @@ def _damage_as_photograph_error(name: str) -> Iterator[None]:
     try:
         yield
     except _DAMAGED as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = one_line(error, 200)
         raise PhotographError(
             f"{name}: cannot be decoded as DICOM ({reason}), because it is damaged, incomplete or of a rare "
             "type; fetch it again, or export it as 8-bit RGB PNG"

@@ -103,20 +103,12 @@ class Service:
         finally:
             out.unlink(missing_ok=True)
 
-    def publish(self, record: Record) -> None:
-        """Notify the subscribers that a photograph has changed."""
-        self.presenter.publish(record)
-
     def publish_original(self, record: Record) -> None:
         """Notify the subscribers that a photograph has changed, given a copy of it; else do nothing."""
         grading = grading_in(self.database, record.id)
         original = None if grading is None else self.database.get(grading.original)
         if original is not None:
-            self.publish(original)
-
-    def delete(self, identifier: str) -> bool:
-        """Delete a photograph, its gradings and all their files; return whether it existed."""
-        return self.jobs.delete(identifier)
+            self.presenter.publish(original)
 
     def close(self) -> None:
         """Stop the server; unfinished photographs are predicted after the next start."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from foveate.errors import TrainingError, is_out_of_memory
+from foveate.errors import TrainingError, is_out_of_memory, one_line
 from foveate.paths import display_path
 
 DAMAGED = (
@@ -50,5 +50,5 @@ def damage_errors(path: Path, remedy: str) -> Iterator[None]:
     except DAMAGED as error:
         if is_out_of_memory(error):
             raise
-        reason = " ".join(str(error).split())[:LONGEST_REASON] or type(error).__name__
+        reason = one_line(error, LONGEST_REASON)
         raise TrainingError(f"{display_path(path)}: cannot be read ({reason}); {remedy}") from error

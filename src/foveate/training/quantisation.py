@@ -26,7 +26,7 @@ from jaxtyping import Float32, Int64
 from foveate import atomic_files, models, photographs
 from foveate.engines import Engine, GlobalOutput, WindowBatch, decoder_rewriting, telemetry
 from foveate.engines import openvino as openvino_engine
-from foveate.errors import OutputError, SettingError, is_out_of_memory
+from foveate.errors import OutputError, SettingError, is_out_of_memory, one_line
 from foveate.geometry import canvas as canvases
 from foveate.geometry import dihedral
 from foveate.geometry.feature_sampling import window_sampling
@@ -140,7 +140,7 @@ def add_graphs(
             except RuntimeError as error:  # OpenVINO's error on a full disk
                 if is_out_of_memory(error):
                     raise
-                reason = " ".join(str(error).split())
+                reason = one_line(error)
                 raise OutputError(
                     f"{display_path(folder / name)}: cannot be written ({reason}); free some space, and "
                     "release the model again"

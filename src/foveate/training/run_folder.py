@@ -19,6 +19,7 @@ STAGE.checkpoint      everything that a stage needs to continue
 STAGE.safetensors     the stage's result (`Stage.snapshots`); a stage that has it is finished
 
 Several stages of one run may be trained in parallel. Files are written atomically (`foveate.atomic_files`).
+Names in records are read and compared in the Unicode form NFC.
 """
 
 import json
@@ -33,8 +34,8 @@ import torch
 from safetensors.torch import load_file, save
 
 from foveate import atomic_files
-from foveate.errors import OutputError, TrainingError, is_out_of_memory
-from foveate.paths import display_path, exists
+from foveate.errors import OutputError, TrainingError, is_out_of_memory, one_line
+from foveate.paths import display_path, exists, nfc
 from foveate.training import curves, run_record
 from foveate.training import recipe as recipes
 from foveate.training.curves import StepRecord, ValidationRecord
@@ -80,10 +81,10 @@ class RunFolder:
         Raises:
             TrainingError: the folder holds a run of another recipe.
         """
-        text = _json(recipes.describe(recipe))
+        content = recipes.describe(recipe)
         if not exists(self._recipe):
-            atomic_files.write_file(self._recipe, text.encode())
-        elif self._recipe.read_text() != text:
+            atomic_files.write_file(self._recipe, _json(content).encode())
+        elif self.read_recipe() != _in_nfc(content):
             raise TrainingError(
                 f"{display_path(self._recipe)}: was written by another recipe or version; choose another "
                 "--out"
@@ -198,7 +199,7 @@ class RunFolder:
         except RuntimeError as error:  # torch's error on a full disk
             if is_out_of_memory(error):
                 raise
-            reason = " ".join(str(error).split())
+            reason = one_line(error)
             raise OutputError(
                 f"{display_path(path)}: cannot be written ({reason}); free some space and start again"
             ) from error
@@ -261,10 +262,9 @@ class RunFolder:
         Raises:
             TrainingError: the contents differ.
         """
-        text = _json(content)
         if not exists(path) or not self.has_run():
-            atomic_files.write_file(path, text.encode())
-        elif what := difference(_read_json(path) or {}, json.loads(text)):
+            atomic_files.write_file(path, _json(content).encode())
+        elif what := difference(_read_json(path) or {}, _in_nfc(content)):
             raise TrainingError(
                 f"{display_path(path)}: the run was started with {what}; use the same again, or choose "
                 "another --out"
@@ -281,8 +281,14 @@ def _json(content: Json) -> str:
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
+    """Return what a record holds, in NFC; None if there is none."""
     if not exists(path):
         return None
     with damage_errors(path, COPY_AGAIN):
-        content: dict[str, Any] = json.loads(path.read_text())
-    return content
+        return _in_nfc(json.loads(path.read_text()))
+
+
+def _in_nfc(content: Json) -> dict[str, Any]:
+    """Return the values of a record with all names in one Unicode form: an older one may have another."""
+    values: dict[str, Any] = json.loads(nfc(json.dumps(content, ensure_ascii=False)))
+    return values

@@ -263,8 +263,8 @@ def _lesion_entry(result: PhotographResult, code: str, summary: LesionSummary, f
         "area_fraction": round(area_px / field_px, 8),
         "area_mm2": None if spacing is None else round(area_px * spacing**2, 9),
         "mask_px": summary.mask_px,
-        "map": result_paths.map_file(request.key, code, maps.SUFFIX[request.format]),
-        "mask": result_paths.mask_file(request.key, code),
+        "map": result_paths.map_file(request.name, code, maps.SUFFIX[request.format]),
+        "mask": result_paths.mask_file(request.name, code),
     }
 
 

@@ -21,13 +21,12 @@ from foveate.server.review.corrections import Corrections
 from foveate.server.review.current_counts import level_of
 from foveate.server.review.edits import patch_of
 from foveate.server.review.layers import changed_px
-from foveate.server.review.measures import PhotographMeasures, placed_grid
+from foveate.server.review.measures import PhotographMeasures, field_of, placed_grid
 from foveate.server.storage.data_dir import DataDir
 from foveate.server.storage.database import Database, Edit, Record
 from foveate.server.storage.facts import StrokeDetails, VerdictDetails
 from foveate.server.storage.tiles import Packs
 from foveate.timestamps import utc_timestamp
-from foveate.types import Box
 from foveate.version import version
 from foveate.wording import quantity
 from foveate.writers import overlays
@@ -261,9 +260,7 @@ class Reports:
 
     def _pictures(self, record: Record) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w 3"]]:
         """Return the plain and the annotated picture."""
-        box = record.predicted.field.box
-        field = Box(top=box.y, left=box.x, bottom=box.y + box.height, right=box.x + box.width)
-        crop = report_pictures.crop_field((record.height, record.width), field)
+        crop = report_pictures.crop_field((record.height, record.width), field_of(record).box)
         try:
             plain = report_pictures.photograph(self._packs, self._data_dir.photograph(record.id).tiles, crop)
         except FileNotFoundError:

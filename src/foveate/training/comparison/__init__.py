@@ -22,7 +22,6 @@ from PIL import Image
 from foveate import metrics, models, nets, photographs
 from foveate.choices import ComparisonTiling
 from foveate.datasets import DAMAGED, Case, truth
-from foveate.datasets.folders import same_name
 from foveate.errors import DatasetError, SettingError, TrainingError, is_out_of_memory
 from foveate.evaluation import LesionOutcome, maps_from_model
 from foveate.evaluation.evaluate import EvaluationSpec, evaluate
@@ -36,7 +35,7 @@ from foveate.metrics.froc import DIAMETERS
 from foveate.metrics.thresholds import StoredMap
 from foveate.models import Package
 from foveate.nets import LocalGlobalUNet
-from foveate.paths import display_path
+from foveate.paths import display_path, nfc
 from foveate.training import trainer, warm_start
 from foveate.training.recipe import ALONE_STAGES, STAGES, Recipe, StageName
 from foveate.training.run_folder import RunFolder
@@ -162,7 +161,7 @@ def require_not_trained_on(
     for case in cases:
         if case.photograph in trained:
             raise TrainingError(f"{case.name} was used for training; compare on photographs that were not")
-        if start is not None and same_name(case.name) in names_before:
+        if start is not None and nfc(case.name) in names_before:
             raise TrainingError(
                 f"package {start.name} was trained on {case.name}; compare on photographs that it was not "
                 "trained on, or leave out --start"

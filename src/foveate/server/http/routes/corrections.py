@@ -128,7 +128,7 @@ def _attribution(body: schemas.NewStroke | schemas.NewVerdict) -> Attribution:
 
 def _edit_body(services: Service, changed: EditResult) -> schemas.CorrectionState:
     """Notify the subscribers of a change, and return the state with the box of the changed pixels."""
-    services.publish(changed.record)
+    services.presenter.publish(changed.record)
     state = state_of(services, changed.record)
     if changed.box is None or changed.lesion is None:
         return state

@@ -78,7 +78,7 @@ def adjudicate(services: Services, id: Id, body: schemas.NewAdjudication) -> sch
         record = services.done(id)
         services.gradings.adjudicate(record, body.adjudicator, body.source, apply)
     changed = services.done(id)
-    services.publish(changed)
+    services.presenter.publish(changed)
     return _gradings(services, changed, "")
 
 

@@ -187,7 +187,7 @@ def delete(services: Services, id: Id) -> Response:
         id
     ):  # so that a grading is not marked as done, and read by others, meanwhile
         services.gradings.require_deletable(services.record(id))
-        if not services.delete(id):
+        if not services.jobs.delete(id):
             raise errors.not_found("photograph")
     return Response(status_code=204)
 
@@ -212,7 +212,7 @@ def change(
             thresholds = body.thresholds or _thresholds(record, body.levels or {})
             services.corrections.set_thresholds(id, thresholds)
         changed = services.record(id)
-    services.publish(changed)
+    services.presenter.publish(changed)
     if "batch" in body.model_fields_set:
         services.publish_original(changed)
     photograph = services.presenter.photograph(changed)
