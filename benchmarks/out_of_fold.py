@@ -2,7 +2,7 @@
 
 Run:    python benchmarks/out_of_fold.py RECIPE DATA RUN [RUN ...]
 Data:   finished runs of `foveate train`, each of another fold, and the set that they learned from
-Expect: docs/results/idrid.md, 'Two folds'
+Expect: docs/results/idrid-trials.md, 'Two folds'
 Cost:   fifteen seconds of one core a photograph
 
 Calibrated by its fold: each run's network has one Platt scaling a lesion, fitted on all that it held back.

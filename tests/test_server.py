@@ -201,7 +201,7 @@ def test_uploads_of_one_identifier_at_the_same_moment_add_one_photograph(client,
     assert waited(client, "1" * 32)["state"] == "done"
 
 
-def test_the_identifier_of_a_deleted_photograph_adds_none_until_the_server_is_started_again(model, tmp_path):
+def test_the_identifier_of_a_deleted_photograph_adds_none_before_a_start_a_week_later(model, tmp_path):
     with tiny_server.running(tmp_path / "data", model) as client:
         upload(client, picture())
         client.delete(f"/api/photographs/{ID}")
@@ -211,6 +211,11 @@ def test_the_identifier_of_a_deleted_photograph_adds_none_until_the_server_is_st
         assert "deleted since it was uploaded" in refused.json()["error"]["message"]
         assert client.get("/api/photographs").json()["total"] == 0
         assert upload(client, picture(), "2" * 32).status_code == 201
+
+    with tiny_server.running(tmp_path / "data", model) as client:
+        assert upload(client, picture()).status_code == 404
+        with client.service.database.change() as connection:
+            connection.execute("UPDATE removed SET deleted = deleted - 7 * 86400 - 1")
 
     with tiny_server.running(tmp_path / "data", model) as client:
         assert upload(client, picture()).json()["id"] == ID

@@ -121,6 +121,19 @@ def test_a_lesion_missing_on_one_side_is_refused_before_anything_is_validated(
         release.ReleaseInputs(shipped=run, validation_runs=[run])
 
 
+def test_a_damaged_mask_of_the_last_photograph_held_back_is_refused_before_anything_is_validated(
+    trained, tmp_path
+):
+    first, _, third = tiny_set.cases(trained.folder.parent / "set")
+    damaged = tmp_path / "IDRiD_03_EX.tif"
+    damaged.write_bytes(third.masks["EX"].read_bytes()[:-20])
+    third = replace(third, masks={**third.masks, "EX": damaged})
+    run = tiny_set.replace(trained, held_back=[first, third])  # the first has all lesions
+
+    with pytest.raises(DatasetError, match=r"IDRiD_03_EX\.tif: unreadable mask"):
+        release.ReleaseInputs(shipped=run, validation_runs=[run])
+
+
 def test_a_calibrated_threshold_is_where_the_calibrated_map_has_it(trained, tables, histograms):
     scalings = {"EX": PlattScaling(slope=2.0, shift=-1.0)}
     plain, scaled = (release.choose_decisions(trained, tables["fused"], each) for each in ({}, scalings))

@@ -26,7 +26,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from foveate import photographs
-from foveate.datasets import Case, contact, facts, is_annotated, likeness, masks
+from foveate.datasets import Case, contact, facts, is_annotated, likeness, masks, truth
 from foveate.datasets.contact import Thumbnail
 from foveate.datasets.facts import CaseFacts, LesionArea
 from foveate.datasets.folders import Layout, SplitListing, list_split, present
@@ -176,6 +176,30 @@ def check_case(case: Case, layout: Layout, split: str) -> tuple[CheckedCase, Thu
         CheckedCase(split=split, case=case, facts=facts_of_case, problems=problems),
         Thumbnail(name=case.name, picture=picture, is_wrong=bool(wrong)),
     )
+
+
+def require_readable(
+    cases: Sequence[Case],
+    lesions: Sequence[str],
+    progress: CheckProgress = lambda done, total, name: None,
+) -> None:
+    """Read each photograph and its masks, and stop at the first that would later end hours of work.
+
+    All pixels are read, since only they show a damaged file; that takes a small part of a prediction's time.
+
+    Args:
+        cases: the photographs.
+        lesions: lesions whose masks will be read, where a photograph was annotated for them.
+        progress: called after each photograph.
+
+    Raises:
+        PhotographError: a photograph cannot be read.
+        DatasetError: a mask is refused, as by `read_mask`.
+    """
+    for done, case in enumerate(cases, start=1):
+        annotated = tuple(lesion for lesion in lesions if is_annotated(case, lesion))
+        truth(case, annotated, photographs.read(case.photograph).shape)
+        progress(done, len(cases), case.name)
 
 
 def lesion_totals(report: CheckReport) -> dict[str, Totals]:

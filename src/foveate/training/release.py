@@ -23,7 +23,7 @@ from jaxtyping import Float64
 
 from foveate import evaluation, metrics, models, nets, photographs
 from foveate.choices import LastStage, ReducedEffort
-from foveate.datasets import Case, digest, dr_grades, truth
+from foveate.datasets import Case, checks, digest, dr_grades, truth
 from foveate.datasets.layouts import Layout
 from foveate.engines import Engine
 from foveate.errors import DatasetError, TrainingError
@@ -137,6 +137,7 @@ class ReleaseInputs:
         held_back = [case for run in self.validation_runs for case in run.held_back]
         _require_lesions(self.shipped, held_back, "held-back", "threshold")
         _require_lesions(self.shipped, self.shipped.training_cases, "training", "smallest area")
+        checks.require_readable(held_back, self.shipped.recipe.contract.lesions)
 
     @property
     def held_back(self) -> tuple[str, ...]:

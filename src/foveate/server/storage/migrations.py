@@ -72,6 +72,9 @@ UPDATE photographs SET (count, area_fraction) = (
 """A table of deleted photographs. Counts of lesions that a result no longer has, since another model has made
 it, are deleted, and pixel spacings that no photograph has: reports could not be made with them."""
 
+TIMES_OF_DELETION = _sql("ALTER TABLE removed ADD COLUMN deleted REAL NOT NULL DEFAULT 0")
+"""When a photograph was deleted, seconds since 1970: its identifier is kept for some days."""
+
 MIGRATIONS: tuple[Migration, ...] = (
     _sql("""
 CREATE TABLE batches (id TEXT PRIMARY KEY, name TEXT NOT NULL, created REAL NOT NULL);
@@ -144,6 +147,7 @@ ALTER TABLE photographs ADD COLUMN reviewed_at REAL;
 """),
     COPIES_TO_THEIR_ORIGINALS,
     DELETED_AND_STALE,
+    TIMES_OF_DELETION,
 )
 """All steps in their order; the first one creates the tables of version 1."""
 

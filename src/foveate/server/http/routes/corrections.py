@@ -237,16 +237,15 @@ def agreement(services: Services, id: Id, name: Grader, layer: LayerName = "corr
 
 
 def _references(services: Service, record: Record) -> schemas.ReferencesBody:
+    """Return the reference masks of a photograph; those deleted meanwhile are left out."""
     listed = []
     for name, lesion_codes in services.references.names(record).items():
-        masks = {lesion: services.references.size(record, name, lesion) for lesion in lesion_codes}
-        listed.append(
-            schemas.Reference(
-                name=name,
-                lesions={
-                    lesion: schemas.ReferenceLesion(mask_px=mask.mask_px, regions=mask.regions)
-                    for lesion, mask in masks.items()
-                },
-            )
-        )
+        sizes = {lesion: services.references.size(record, name, lesion) for lesion in lesion_codes}
+        masks = {
+            lesion: schemas.ReferenceLesion(mask_px=size.mask_px, regions=size.regions)
+            for lesion, size in sizes.items()
+            if size is not None
+        }
+        if masks:
+            listed.append(schemas.Reference(name=name, lesions=masks))
     return schemas.ReferencesBody(references=listed)

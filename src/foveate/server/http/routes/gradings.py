@@ -140,7 +140,7 @@ def _of_open(
 
 
 def _pairs(record: Record, services: Service, gradings: Sequence[Grading]) -> list[LesionPair]:
-    return agreement.compare(_graded(services, record, gradings), services.measures)
+    return services.agreements.pairs(_graded(services, record, gradings))
 
 
 def _graded(services: Service, record: Record, gradings: Sequence[Grading]) -> GradedCopies:
