@@ -696,7 +696,7 @@ def test_a_grading_that_begins_while_its_photograph_is_deleted_is_deleted_too(gr
 
     monkeypatch.setattr(database.Database, "delete", begin_and_delete)
 
-    assert graded.service.delete(photograph)  # as with its batch
+    assert graded.service.jobs.delete(photograph)  # as with its batch
 
     for identifier in (photograph, *copies):
         assert graded.get(f"/api/photographs/{identifier}").status_code == 404

@@ -124,7 +124,7 @@ def test_a_lesion_missing_on_one_side_is_refused_before_anything_is_validated(
 def test_a_damaged_mask_of_the_last_photograph_held_back_is_refused_before_anything_is_validated(
     trained, tmp_path
 ):
-    first, _, third = tiny_set.idrid.cases(trained.folder.parent / "set", "train")
+    first, _, third = tiny_set.cases(trained.folder.parent / "set")
     damaged = tmp_path / "IDRiD_03_EX.tif"
     damaged.write_bytes(third.masks["EX"].read_bytes()[:-20])
     third = replace(third, masks={**third.masks, "EX": damaged})

@@ -183,9 +183,7 @@ async def photograph(
 @router.delete("/{id}", status_code=204, responses=refusals(404, 409))
 def delete(services: Services, id: Id) -> Response:
     """Delete a photograph and everything made from it, its gradings included."""
-    with services.corrections.lock(
-        id
-    ):  # so that a grading is not marked as done, and read by others, meanwhile
+    with services.corrections.lock(id):  # so that no grading is marked as done, and read by others, meanwhile
         services.gradings.require_deletable(services.record(id))
         if not services.jobs.delete(id):
             raise errors.not_found("photograph")
