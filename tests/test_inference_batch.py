@@ -149,7 +149,7 @@ def test_run_json_records_what_ran(job):
         "engine": "red",
         "format": "png16",
     }
-    assert set(record["times"]["by_phase"]) == {"reading", "looking", "writing"}
+    assert set(record["times"]["by_phase"]) == {"reading", "inference", "writing"}
     assert record["times"]["workers"] == 1
 
 

@@ -582,7 +582,7 @@ def answer_late(route, page):
     tiny_page.until_connected(page)
     page.evaluate("() => { window.toldPhotographs.length = 0; }")
     answer = route.fetch()
-    assert answer.json()["state"] in ("queued", "looking")
+    assert answer.json()["state"] in ("queued", "running")
     until(
         page,
         "(id) => window.toldPhotographs.some((told) => told.id === id && told.state === 'done')",

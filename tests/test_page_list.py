@@ -165,7 +165,7 @@ def test_of_two_windows_that_review_at_once_the_first_name_stays(dropped):
     assert said == "'Reviewed'"
 
 
-@pytest.mark.parametrize("state", ["queued", "looking", "failed"])
+@pytest.mark.parametrize("state", ["queued", "running", "failed"])
 def test_what_is_not_analysed_yet_cannot_be_marked_as_reviewed(browser, address, dropped, state):
     error = {"code": "no_field", "message": "No field."} if state == "failed" else None
     other = on_server(dropped, address)["b_OS"]
@@ -521,7 +521,7 @@ def test_the_counts_of_four_lesions_and_all_marks_lie_within_the_row(browser, ad
 def test_the_place_in_the_queue_is_told_as_others_are_analysed(browser, address, dropped):
     waiting = on_server(dropped, address)["c"] | {"state": "queued", "result": None, "batch": None}
     listed = [waiting | {"id": f"{number:032x}", "position": number} for number in (1, 2, 3)]
-    event = f"event: photograph\ndata: {json.dumps(listed[0] | {'state': 'looking', 'position': None})}\n\n"
+    event = f"event: photograph\ndata: {json.dumps(listed[0] | {'state': 'running', 'position': None})}\n\n"
     stream = {"status": 200, "content_type": "text/event-stream", "body": event}
 
     def prepare(page):
@@ -530,7 +530,7 @@ def test_the_place_in_the_queue_is_told_as_others_are_analysed(browser, address,
         page.route("**/api/events", lambda route: route.fulfill(**stream))
 
     with new_page(browser, address, prepare) as page:
-        until(page, "() => document.querySelector('#photographs li.looking')")
+        until(page, "() => document.querySelector('#photographs li.running')")
         until(
             page,
             "() => [...document.querySelectorAll('#photographs li.queued .line')]"

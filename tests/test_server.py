@@ -134,7 +134,7 @@ def test_a_photograph_that_is_looked_at_can_be_deleted(client):
     client.predictor.hold.clear()
     try:
         identifier = submit(client, picture(7)).json()["id"]
-        until(lambda: client.get(f"/api/photographs/{identifier}").json()["state"] == "looking")
+        until(lambda: client.get(f"/api/photographs/{identifier}").json()["state"] == "running")
 
         assert client.delete(f"/api/photographs/{identifier}").status_code == 204
         until(lambda: client.service.jobs.lengths()["under_way"] == 0)
@@ -162,7 +162,7 @@ def test_an_upload_that_is_repeated_with_its_identifier_is_added_once(model, tmp
     with tiny_server.running(tmp_path / "data", model, **settings) as client:
         client.predictor.hold.clear()
         first = upload(client, picture())
-        until(lambda: client.get(f"/api/photographs/{ID}").json()["state"] == "looking")
+        until(lambda: client.get(f"/api/photographs/{ID}").json()["state"] == "running")
         submit(client, picture(1))
         repeated = upload(client, bytes(1 << 20), field="full")  # the queue is full; its body is not needed
         answer = client.post("/api/photographs/from-path", json=by_path, headers={"Foveate-Upload": ID})
@@ -172,7 +172,7 @@ def test_an_upload_that_is_repeated_with_its_identifier_is_added_once(model, tmp
         for again in (repeated, answer):
             assert (again.status_code, again.headers["Location"]) == (201, f"/api/photographs/{ID}")
             assert again.json()["sha256"] == first.json()["sha256"]
-            assert again.json()["state"] == "looking"
+            assert again.json()["state"] == "running"
         assert client.get("/api/photographs").json()["total"] == 2
         client.predictor.hold.set()
         assert waited(client, ID)["state"] == "done"
@@ -242,7 +242,7 @@ def test_a_full_queue_refuses_with_429_and_says_when_to_come_again(model, tmp_pa
     with tiny_server.running(tmp_path / "data", model, limits=limits) as client:
         client.predictor.hold.clear()
         first = submit(client, picture(0)).json()["id"]
-        until(lambda: client.get(f"/api/photographs/{first}").json()["state"] == "looking")
+        until(lambda: client.get(f"/api/photographs/{first}").json()["state"] == "running")
         accepted = [submit(client, picture(seed)).json() for seed in (1, 2)]
         assert [one["position"] for one in accepted] == [1, 2]
 
@@ -343,7 +343,7 @@ def test_what_was_under_way_when_the_server_ended_is_begun_again(model, tmp_path
         finished = done(client, picture(0))
         client.predictor.hold.clear()
         waiting = [submit(client, picture(seed)).json()["id"] for seed in (1, 2)]
-        until(lambda: client.get(f"/api/photographs/{waiting[0]}").json()["state"] == "looking")
+        until(lambda: client.get(f"/api/photographs/{waiting[0]}").json()["state"] == "running")
 
     with tiny_server.running(tmp_path / "data", model) as client:
         assert client.get(f"/api/photographs/{finished['id']}").json() == finished
@@ -356,7 +356,7 @@ def stop_while_it_is_predicted(data, model, times):
     for _ in range(times):
         with tiny_server.running(data, model, wrap=held) as client:
             identifier = identifier or submit(client, picture()).json()["id"]
-            until(lambda: client.get(f"/api/photographs/{identifier}").json()["state"] == "looking")  # noqa: B023
+            until(lambda: client.get(f"/api/photographs/{identifier}").json()["state"] == "running")  # noqa: B023
     return identifier
 
 
@@ -640,7 +640,7 @@ def test_events_tell_what_happens_to_a_photograph(client):
 
     mine = [json.loads(text.split("data: ")[1]) for text in heard if identifier in text]
     assert heard[0].startswith("event: hello\n")
-    assert [one["state"] for one in mine if "state" in one] == ["queued", "looking", "done"]
+    assert [one["state"] for one in mine if "state" in one] == ["queued", "running", "done"]
     shares = [one["progress"] for one in mine if "state" not in one]
     assert shares == sorted(shares)
     assert shares

@@ -275,7 +275,7 @@ def test_a_report_of_a_batch_leaves_out_what_is_deleted_or_analysed_again_meanwh
         if record.id != last and is_deleted:
             client.service.jobs.delete(record.id)
         elif record.id != last:
-            client.service.database.update(record.id, state="looking")
+            client.service.database.update(record.id, state="running")
         return draw(self, record)
 
     monkeypatch.setattr(reports.Reports, "_pictures", change_meanwhile)

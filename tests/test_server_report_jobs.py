@@ -117,7 +117,7 @@ def test_a_report_leaves_out_what_is_analysed_again_meanwhile_and_says_so(client
     (last,) = client.get("/api/photographs", params={"batch": batch, "offset": 2}).json()["photographs"]
     job = begin(client, batch)
     until(client, job, lambda answer: answer.json()["done"] == 1)
-    client.service.database.update(last["id"], state="looking")
+    client.service.database.update(last["id"], state="running")
     held.set()
     told = until(client, job, lambda answer: answer.json()["state"] in {"done", "failed"})
     client.service.database.update(last["id"], state="done")
@@ -137,7 +137,7 @@ def test_a_report_of_which_every_photograph_is_analysed_again_says_so(client, ba
     until(client, delayed, lambda answer: answer.json()["done"] == 1)  # the next report waits behind it
     job = begin(client, batch)
     for photograph in photographs:
-        client.service.database.update(photograph["id"], state="looking")
+        client.service.database.update(photograph["id"], state="running")
     held.set()
     told = until(client, job, lambda answer: answer.json()["state"] in {"done", "failed"})
     for photograph in photographs:

@@ -4,6 +4,7 @@ import json
 import shutil
 import sqlite3
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,16 @@ def test_a_database_of_version_1_is_read_as_it_is(version_1):
     assert (failed.error.code, failed.field) == ("no_field", (8.0, 9.0, 7.0))
     assert (finished.eye, finished.note) == (None, "")
     database.close()
+
+
+def test_a_photograph_that_an_earlier_version_was_analysing_is_analysed_again(version_1):
+    with closing(sqlite3.connect(version_1)) as connection, connection:
+        connection.execute("UPDATE photographs SET state = 'looking' WHERE number = 1")
+
+    with closing(Database(version_1)) as database:
+        assert database.get("a" * 32).state == "running"
+        assert database.resume() == 1
+        assert database.get("a" * 32).state == "queued"
 
 
 def test_an_older_database_is_copied_and_brought_up_to_date(version_1):

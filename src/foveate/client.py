@@ -32,7 +32,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from foveate.errors import ServerError, one_line
 from foveate.paths import valid_path
 
-State = Literal["queued", "looking", "done", "failed"]
+State = Literal["queued", "running", "done", "failed"]
 
 LONG_POLL_SECONDS = 20.0
 """Longest time that the server may wait for a result before it responds to a request, seconds."""

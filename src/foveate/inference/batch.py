@@ -49,7 +49,7 @@ from foveate.writers import (
 RESULTS = (*result_paths.FOLDERS, "summary.csv", "index.html", "run.json")
 """The folders and files that a run writes to its output folder; a folder that holds none of them is free."""
 
-Phase = Literal["reading", "looking", "writing"]
+Phase = Literal["reading", "inference", "writing"]
 """The steps of a photograph, in this order."""
 
 PHASES: tuple[Phase, ...] = get_args(Phase)
@@ -226,7 +226,7 @@ def process_photograph(
         with clock.phase("reading"):
             photograph = photographs.read(file.path, frame=file.frame)
             dicom_extra.require_source(photograph, _request(job, file.name))
-        with clock.phase("looking"):
+        with clock.phase("inference"):
             segmentation = segment(
                 photograph, job.package, engine, job.settings, progress=_propagating(progress)
             )

@@ -40,7 +40,7 @@ from foveate.server.storage.names import Eye
 Made = TypeVar("Made")
 Arguments = ParamSpec("Arguments")
 
-State = Literal["queued", "looking", "done", "failed"]
+State = Literal["queued", "running", "done", "failed"]
 
 EDIT_COLUMNS = "number, undone, kind, lesion, author, time, told, box"
 """Columns of a step, except for its pixels."""
@@ -303,7 +303,7 @@ class Database:
         where, values = (
             (f"WHERE {IS_NO_COPY} AND batch = ?", (batch,)) if batch else (f"WHERE {IS_NO_COPY}", ())
         )
-        numbers = dict.fromkeys(("queued", "looking", "done", "failed"), 0)
+        numbers = dict.fromkeys(("queued", "running", "done", "failed"), 0)
         for row in self._rows(f"SELECT state, count(*) FROM photographs {where} GROUP BY state", *values):
             numbers[row[0]] = row[1]
         return numbers
@@ -467,7 +467,7 @@ class Database:
             ).fetchone()
             if row is None:
                 return None
-            changes = {"state": "looking", "started": now, "attempts": row["attempts"] + 1}
+            changes = {"state": "running", "started": now, "attempts": row["attempts"] + 1}
             return _update(database, row["id"], changes)
 
     def release(self) -> int:
@@ -478,7 +478,7 @@ class Database:
         with self.change() as database:
             return database.execute(
                 "UPDATE photographs SET state = 'queued', started = NULL, attempts = attempts - 1 "
-                "WHERE state = 'looking'"
+                "WHERE state = 'running'"
             ).rowcount
 
     def resume(self) -> int:
@@ -488,7 +488,7 @@ class Database:
         """
         with self.change() as database:
             return database.execute(
-                "UPDATE photographs SET state = 'queued', started = NULL WHERE state = 'looking'"
+                "UPDATE photographs SET state = 'queued', started = NULL WHERE state = 'running'"
             ).rowcount
 
     def requeue(self, identifier: str, field: FieldChoice, region: Part | None) -> Record | None:

@@ -173,7 +173,7 @@ async def photograph(
 
     until = asyncio.get_running_loop().time() + wait
     photograph = await to_thread.run_sync(now)
-    while photograph.state in {"queued", "looking"} and asyncio.get_running_loop().time() < until:
+    while photograph.state in {"queued", "running"} and asyncio.get_running_loop().time() < until:
         await asyncio.sleep(0.1)
         photograph = await to_thread.run_sync(now)
     response.headers["ETag"] = f'"{photograph.etag}"'

@@ -15,7 +15,7 @@ const NO_FILES = "Files appear here when the photograph has been analysed.";
 const PRINT_POLL_MS = 100; // until the report has been loaded
 
 /** Return whether a photograph's result is still to come; one that failed can be reviewed as it is. */
-const isAwaited = ({ state }) => state === "queued" || state === "looking";
+const isAwaited = ({ state }) => state === "queued" || state === "running";
 
 /** Return why the open photograph cannot be marked as reviewed, or that be withdrawn; "" if it can. */
 const refusalOfReview = (state) =>

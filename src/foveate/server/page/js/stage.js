@@ -64,7 +64,7 @@ export function createStage(state, viewer, layers, annotations, { progress, sele
 
   function analysisText(photograph) {
     if (photograph.state === "failed") return failureText(photograph);
-    if (photograph.state === "looking") return `Analysing: ${Math.round(100 * progress(photograph.id))} %`;
+    if (photograph.state === "running") return `Analysing: ${Math.round(100 * progress(photograph.id))} %`;
     return "Waiting in the queue";
   }
 
