@@ -14,6 +14,7 @@ from PIL import Image
 from foveate import cli
 from foveate.cli import progress_steps
 from foveate.cli import train as cli_train
+from foveate.datasets import checks
 from foveate.training import cross_validation, curves, recipes
 from foveate.training.recipe import STAGES
 from foveate.training.run_folder import RunFolder
@@ -76,6 +77,24 @@ def test_masks_to_look_at_are_named_in_a_warning(data, published, capsys):
     train(data, published, "--stage", "local", "--set=stages.local.steps=1")
 
     assert "IDRiD_01_EX.tif: 2 levels from 127 to 255 all count as this lesion" in capsys.readouterr().err
+
+
+def test_masks_are_looked_at_once_and_after_all_that_may_refuse_a_training(
+    data, published, capsys, monkeypatch
+):
+    looked = []
+    monkeypatch.setattr(checks, "doubtful_masks", lambda cases, *_: looked.append(len(cases)) or "")
+    steps = ("--stage", "local", "--set=stages.local.steps=1")
+
+    for refused in (("--fold", "9"), ("--threads", "0"), ("--start", str(data / "none"))):
+        assert train(data, published, *refused) == 1
+    assert looked == []
+    assert train(data, published, *steps) == 0
+    assert looked == [3]
+    assert train(data, published, *steps) == 1
+    assert "already contains a run" in capsys.readouterr().err
+    assert train(data, published, *steps, "--resume") == 0
+    assert looked == [3]
 
 
 def test_another_layout_brings_its_lesions(data, published, tmp_path):

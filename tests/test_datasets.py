@@ -118,7 +118,7 @@ def test_memory_that_runs_out_is_no_damaged_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "open", run_out)
     for read in (lambda: read_mask(tmp_path / "mask.png", SHAPE), lambda: digest(tmp_path / "mask.png")):
-        with pytest.raises(OSError, match="Cannot allocate memory"):
+        with pytest.raises(MemoryError, match="Cannot allocate memory"):
             read()
 
 
@@ -230,6 +230,24 @@ def test_the_compression_decides_and_not_the_ending(tmp_path, options, name):
         with pytest.raises(DatasetError, match=rf"mask\.png: {name} blurs the edges of a mask; save it as"):
             read_mask(tmp_path / "mask.png", SHAPE)
         np.testing.assert_array_equal(read_mask(tmp_path / "mask.png", SHAPE, 0.5), lesion())
+
+
+@pytest.mark.parametrize(
+    "options", [{"format": "WEBP", "lossless": True}, {"format": "JPEG2000"}], ids=["WebP", "JPEG 2000"]
+)
+def test_levels_of_0_and_1_are_not_emptied_by_lesion_from_where_a_format_keeps_all(tmp_path, options):
+    Image.fromarray(lesion().astype(np.uint8)).save(tmp_path / "mask.png", **options)
+
+    with pytest.raises(DatasetError, match=r"mask\.png: its largest level is 1 of 255, below lesion_from"):
+        read_mask(tmp_path / "mask.png", SHAPE, 0.5)
+
+
+def test_the_noise_of_a_jpeg_without_lesion_is_no_class(tmp_path):
+    faint = np.zeros(SHAPE, np.uint8)
+    faint[2, 2] = 9
+    Image.fromarray(faint).save(tmp_path / "mask.jpg", quality=100)
+
+    assert not read_mask(tmp_path / "mask.jpg", SHAPE, 0.5).any()
 
 
 def test_the_highest_level_of_32_bits_is_lesion(tmp_path):

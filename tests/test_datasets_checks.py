@@ -9,8 +9,8 @@ import pytest
 import tiny_layouts
 from PIL import Image
 
-from foveate.datasets import checks, layouts
-from foveate.errors import DatasetError
+from foveate.datasets import checks, layouts, masks
+from foveate.errors import DatasetError, PhotographError
 
 TOP = "A. Segmentation/1. Original Images/a. Training Set"
 EX = "A. Segmentation/2. All Segmentation Groundtruths/a. Training Set/3. Hard Exudates"
@@ -180,6 +180,30 @@ def test_masks_to_look_at_are_told_in_one_line(idrid):
     assert checks.doubtful_masks(cases, ("MA",)) == ""
     cases[0].masks["EX"].write_bytes(b"none")  # left to whoever uses it
     assert "(1 mask needs a look: " in checks.doubtful_masks(cases, ("EX",))
+
+
+def test_files_and_doubtful_masks_are_checked_in_one_reading(idrid, monkeypatch):
+    cases = layouts.cases(idrid, layouts.IDRID, "train")
+    assert checks.check_files(cases, ("EX", "MA")) == ""
+    tiny_layouts.mask(cases[0].masks["EX"], level=np.arange(6, dtype=np.uint8) + 200)
+    load, read, calls = masks.load, [], []
+    monkeypatch.setattr(masks, "load", lambda path: read.append(path) or load(path))
+
+    line = checks.check_files(cases, ("EX", "MA"), lambda *call: calls.append(call))
+
+    assert line.startswith(f"{cases[0].masks['EX']}: 6 levels from 200 to 205 all count as this lesion")
+    assert line == checks.doubtful_masks(cases, ("EX", "MA"))
+    assert [call[:2] for call in calls] == [(1, 3), (2, 3), (3, 3)]
+    monkeypatch.undo()
+    once = [case.masks[code] for case in cases for code in ("EX", "MA") if code in case.masks]
+    assert read == 2 * once  # `doubtful_masks` has read them as well
+    cases[2].masks["EX"].write_bytes(b"none")
+    with pytest.raises(DatasetError, match="unreadable mask"):
+        checks.check_files(cases, ("EX",))
+    assert checks.check_files(cases, ("MA",)) == ""  # this mask is not read
+    cases[2].photograph.write_bytes(b"none")
+    with pytest.raises(PhotographError, match="which is not supported"):
+        checks.check_files(cases, ("MA",))
 
 
 def test_a_photograph_of_one_split_in_another_is_wrong(idrid):

@@ -137,6 +137,22 @@ def test_an_empty_map_detects_nothing_and_without_lesions_every_region_is_a_fals
     ) == (0, [2], 0)
 
 
+def test_thresholds_between_two_levels_are_computed_once(monkeypatch):
+    """36 of the 52 thresholds differ at 8 bits; the same map in floats has the same detections at all."""
+    stored, truth = blobs(3, dtype=np.uint8)
+    compute, computed = froc._overlaps, []
+    monkeypatch.setattr(froc, "_overlaps", lambda *given: computed.append(given[-1]) or compute(*given))
+
+    at_levels = metrics.detect(stored, truth, THRESHOLDS)
+    assert len(computed) == 36
+    at_floats = metrics.detect(stored / 255, truth, THRESHOLDS)
+
+    assert len(computed) == 36 + len(THRESHOLDS)
+    for matching, detections in at_levels.items():
+        np.testing.assert_array_equal(detections.true_positives, at_floats[matching].true_positives)
+        np.testing.assert_array_equal(detections.false_positives, at_floats[matching].false_positives)
+
+
 def test_pixels_that_touch_by_a_corner_are_one_lesion():
     truth = np.eye(5, dtype=bool)
 

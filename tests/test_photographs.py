@@ -632,7 +632,7 @@ def test_memory_that_runs_out_is_no_damaged_file(tmp_path, monkeypatch, failing)
         raise OSError(errno.ENOMEM, "Cannot allocate memory")
 
     monkeypatch.setattr(failing, run_out)
-    with pytest.raises(OSError, match="Cannot allocate memory"):
+    with pytest.raises(MemoryError, match="Cannot allocate memory"):
         read(path)
 
 

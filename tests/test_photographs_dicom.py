@@ -1,6 +1,7 @@
 """DICOM objects become the photographs that they hold, or are refused by name."""
 
 import contextlib
+import errno
 import re
 import subprocess
 import sys
@@ -28,7 +29,7 @@ from pydicom.uid import (
 )
 
 from foveate.errors import PhotographError
-from foveate.photographs import _dicom_loader, list_files, read
+from foveate.photographs import _dicom, _dicom_loader, list_files, read
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "IDRiD_376_small.jpg"
 
@@ -356,6 +357,37 @@ def test_private_and_large_elements_do_not_travel(tmp_path):
 
     assert "ICCProfile" not in header
     assert not [element for element in header if element.tag.is_private]
+
+
+MEMORY_ERRORS = [OSError(errno.ENOMEM, "Cannot allocate memory"), RuntimeError("std::bad_alloc")]
+
+
+@pytest.mark.parametrize("error", MEMORY_ERRORS)
+def test_memory_that_runs_out_is_no_damaged_object(tmp_path, monkeypatch, error):
+    path = tiny_dicom.save(tiny_dicom.op(FUNDUS), tmp_path / "eye.dcm")
+
+    def run_out(*_):
+        raise error
+
+    monkeypatch.setattr(_dicom, "decode_frame", run_out)
+    with pytest.raises(MemoryError, match=re.escape(str(error))):
+        read(path)
+
+
+@pytest.mark.parametrize("error", MEMORY_ERRORS)
+@pytest.mark.parametrize("keyword", ["PatientName", "PixelSpacing"])
+def test_memory_that_runs_out_leaves_nothing_out_of_the_header(tmp_path, monkeypatch, error, keyword):
+    path = tiny_dicom.save(tiny_dicom.op(FUNDUS, PixelSpacing=[0.004, 0.004]), tmp_path / "eye.dcm")
+    element_at = pydicom.Dataset.__getitem__
+
+    def run_out(dataset, key):
+        if key == pydicom.tag.Tag(keyword):
+            raise error
+        return element_at(dataset, key)
+
+    monkeypatch.setattr(pydicom.Dataset, "__getitem__", run_out)
+    with pytest.raises(MemoryError, match=re.escape(str(error))):
+        read(path)
 
 
 def test_a_false_number_of_frames_makes_one_photograph_that_is_refused(tmp_path):

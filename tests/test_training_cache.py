@@ -82,7 +82,7 @@ def test_memory_that_runs_out_is_no_damaged_cached_case(cases, tmp_path, monkeyp
         raise OSError(errno.ENOMEM, "Cannot allocate memory")
 
     monkeypatch.setattr(np, "load", run_out)
-    with pytest.raises(OSError, match="Cannot allocate memory"):
+    with pytest.raises(MemoryError, match="Cannot allocate memory"):
         cache.cache_case(cases[0], CONTRACT, tmp_path)
 
 
@@ -220,7 +220,7 @@ def test_memory_that_runs_out_is_no_full_disk(cases, tmp_path, monkeypatch):
 
     monkeypatch.setattr(np, "save", run_out)
 
-    with pytest.raises(OSError, match="Cannot allocate memory"):
+    with pytest.raises(MemoryError, match="Cannot allocate memory"):
         cache.cache_case(cases[0], CONTRACT, tmp_path / "sheets")
 
 

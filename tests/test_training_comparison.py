@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from foveate import atomic_files, cli, models
-from foveate.datasets import Case, layouts
+from foveate.datasets import Case, checks, layouts
 from foveate.datasets.layouts import Folders
 from foveate.errors import OutputError, TrainingError
 from foveate.geometry import canvas, tiling
@@ -202,7 +202,7 @@ def test_memory_that_runs_out_is_no_damaged_photograph(made, monkeypatch):
         raise OSError(errno.ENOMEM, "Cannot allocate memory")
 
     monkeypatch.setattr(Image, "open", run_out)
-    with pytest.raises(OSError, match="Cannot allocate memory"):
+    with pytest.raises(MemoryError, match="Cannot allocate memory"):
         comparison.require_crop(made[2])
 
 
@@ -269,10 +269,13 @@ def command(tmp_path, monkeypatch):
     return lambda *options: cli.run([*line, "--threads", "1", *options])
 
 
-def test_the_command_trains_what_is_missing_and_writes_the_table(command, tmp_path, capsys):
+def test_the_command_trains_what_is_missing_and_writes_the_table(command, tmp_path, capsys, monkeypatch):
+    check_files, checked = checks.check_files, []
+    monkeypatch.setattr(checks, "check_files", lambda *given: checked.append(given[1]) or check_files(*given))
     assert command("--lesions", "EX") == 0
 
     shown = capsys.readouterr()
+    assert checked == [tiny_set.recipe().contract.lesions]  # all masks are trained on
     assert "| GlobalNet |" in shown.out
     assert "global-alone 2/2" in shown.err
     content = json.loads((tmp_path / "out/comparison.json").read_text())
@@ -289,6 +292,7 @@ def test_the_command_trains_what_is_missing_and_writes_the_table(command, tmp_pa
 
     assert command("--lesions", "EX", "--replace") == 0  # all is trained: only compared again
     assert "alone 1/2" not in capsys.readouterr().err
+    assert checked[1:] == [("EX",)]
     assert [path.name for path in sorted((tmp_path / "out").glob("*.*"))] == [
         "comparison.json",
         "comparison.md",

@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 import tiny_set
 
 from foveate import cli, models
-from foveate.datasets import splits
+from foveate.datasets import checks, splits
 from foveate.datasets.layouts import LAYOUTS
 from foveate.engines import openvino
 from foveate.errors import DatasetError, SettingError, TrainingError
@@ -172,7 +172,9 @@ def test_int8_networks_are_added_to_the_package(tmp_path, split):
     assert openvino.has_int8(models.load(tmp_path / "model" / "package"))
 
 
-def test_the_package_waits_until_the_joint_stage_is_trained(tmp_path, split, capsys):
+def test_the_package_waits_until_the_joint_stage_is_trained(tmp_path, split, capsys, monkeypatch):
+    looked = []
+    monkeypatch.setattr(checks, "doubtful_masks", lambda cases, *_: looked.append(len(cases)) or "")
     tiny_set.write(tmp_path / "set")
     command = ["programme", "tiny", "--data", str(tmp_path / "set"), "--out", str(tmp_path / "model")]
     command += ["--split", str(split), "--fold", "0", "--threads", "1", "--stage", "global"]
@@ -181,6 +183,8 @@ def test_the_package_waits_until_the_joint_stage_is_trained(tmp_path, split, cap
 
     assert {path.name for path in (tmp_path / "model").iterdir()} == {"fold-0", "all"}
     assert "once stage 'joint' is trained: run the same command without --stage" in capsys.readouterr().err
+    assert cli.run(command) == 0
+    assert looked == [3], "only before the first run"
 
 
 def test_one_command_makes_a_package_and_goes_on_where_it_was(tmp_path, split, capsys):

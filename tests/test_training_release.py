@@ -130,8 +130,9 @@ def test_a_damaged_mask_of_the_last_photograph_held_back_is_refused_before_anyth
     third = replace(third, masks={**third.masks, "EX": damaged})
     run = tiny_set.replace(trained, held_back=[first, third])  # the first has all lesions
 
+    inputs = release.ReleaseInputs(shipped=run, validation_runs=[run])
     with pytest.raises(DatasetError, match=r"IDRiD_03_EX\.tif: unreadable mask"):
-        release.ReleaseInputs(shipped=run, validation_runs=[run])
+        inputs.check_files()
 
 
 def test_a_calibrated_threshold_is_where_the_calibrated_map_has_it(trained, tables, histograms):

@@ -332,9 +332,9 @@ def test_memory_that_runs_out_is_neither_a_full_disk_nor_a_damaged_file(tmp_path
     monkeypatch.setattr(torch, "save", run_out)
     monkeypatch.setattr(torch, "load", run_out)
 
-    with pytest.raises(RuntimeError, match="can't allocate memory"):
+    with pytest.raises(MemoryError, match="can't allocate memory"):
         run.write_checkpoint("global", {"step": 2})
-    with pytest.raises(RuntimeError, match="can't allocate memory"):
+    with pytest.raises(MemoryError, match="can't allocate memory"):
         run.read_checkpoint("global", "cpu")
     monkeypatch.undo()
     assert run.read_checkpoint("global", "cpu") == {"step": 1}

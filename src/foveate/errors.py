@@ -27,9 +27,10 @@ import errno
 import re
 
 _OUT_OF_MEMORY = re.compile(
-    "bad_alloc|allocate memory|insufficient memory|not enough memory|out of memory", re.IGNORECASE
+    "bad_alloc|allocate memory|unable to allocate|insufficient memory|not enough memory|out of memory",
+    re.IGNORECASE,
 )
-"""What libraries say when memory ran out: C++, ONNX Runtime, OpenCV, PyTorch on the CPU, CUDA."""
+"""What libraries say when memory ran out: C++, ONNX Runtime, OpenCV, PyTorch on the CPU, CUDA, NumPy."""
 
 
 class FoveateError(Exception):
@@ -113,13 +114,23 @@ class ClusterError(FoveateError):
 def is_out_of_memory(error: Exception) -> bool:
     """Return whether an error says that memory ran out, on the machine or its GPU.
 
-    Engines and OpenCV raise errors of their own instead of MemoryError; they are told by their words.
+    Engines, OpenCV and Pillow raise errors of their own instead of MemoryError; they are told by their words.
     """
     if isinstance(error, FoveateError):  # it may quote anything
         return False
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and error.errno is not None:  # Pillow's codecs give no number
         return error.errno == errno.ENOMEM
     return isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error)) is not None
+
+
+def raise_if_out_of_memory(error: Exception) -> None:
+    """Raise MemoryError if an error of any type says that memory ran out.
+
+    For handlers that would call a file damaged, or a disk full. An OSError raised as it is would be taken for
+    one of the disk by callers.
+    """
+    if is_out_of_memory(error):
+        raise MemoryError(str(error)) from error
 
 
 def one_line(error: BaseException, longest: int | None = None) -> str:

@@ -15,7 +15,13 @@ from foveate.cli import progress, progress_steps
 from foveate.cli.options import UsageError, parse_codes
 from foveate.cli.options.evaluate import CompareOptions
 from foveate.cli.options.training import TrainingOptions
-from foveate.cli.train import annotated_cases, make_plan, print_warnings
+from foveate.cli.train import (
+    annotated_cases,
+    make_plan,
+    print_doubtful_masks,
+    print_once,
+    print_warnings,
+)
 from foveate.datasets import Case, checks, layouts
 from foveate.lesions import select as select_lesions
 from foveate.training import comparison, distributed, runner
@@ -45,15 +51,21 @@ def compare(recipe: str, training: TrainingOptions, options: CompareOptions) -> 
     unseen: Sequence[Case] = ()
     if options.on is not None:
         listed = layouts.cases(training.data, layout, options.on)
-        print_warnings(training.data, layout, options.on, listed, plan.recipe)
+        print_warnings(training.data, layout, options.on, plan.recipe)
         unseen = annotated_cases(plan.recipe, listed, options.on)
     training_cases = [*plan.cases, *plan.healthy]
     comparison.require_not_trained_on(unseen, training_cases, plan.start)  # before hours of training
     if options.tiling == "paper":
         comparison.require_crop(unseen or plan.cases)
     compared = unseen or runner.require_annotated(plan.recipe, plan.cases)  # the fold may not be known yet
+    runner.require_folds([plan])
+    if unseen:
+        print_doubtful_masks([plan])
+    trains_on_them = not (unseen or plan.run.has_run())
     with progress.reading_bar() as show_reading:
-        checks.require_readable(compared, lesions, show_reading)
+        doubt = checks.check_files(compared, trained_lesions if trains_on_them else lesions, show_reading)
+    if doubt:
+        print_once(doubt)
     progress_steps.show(
         runner.train(replace(plan, stages=comparison.missing_stages(plan.folder), resume=True))
     )

@@ -68,8 +68,7 @@ def evaluate(options: EvaluateOptions) -> None:
     )
     results.prepare(options.out, replace=options.replace)
     with progress.reading_bar() as show_reading:
-        checks.require_readable(cases, tuple(scored.thresholds), show_reading)  # before the work
-        doubt = checks.doubtful_masks(cases, tuple(scored.thresholds), show_reading)
+        doubt = checks.check_files(cases, tuple(scored.thresholds), show_reading)  # before the work
     if doubt:
         print(f"foveate: {doubt}", file=sys.stderr)
     with progress.case_display(len(cases)) as show:

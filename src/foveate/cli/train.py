@@ -61,6 +61,9 @@ def train(recipe: str, training: TrainingOptions, options: TrainOptions) -> None
     )
     with distributed.process_group(os.environ, training.device):
         is_first = distributed.current_machine(training.device).rank == 0
+        if is_first:
+            runner.require_folds([plan])
+            print_doubtful_masks([plan])
         progress_steps.show(runner.train(plan), quiet=not is_first)
 
 
@@ -94,6 +97,7 @@ def cross_validate(recipe: str, training: TrainingOptions, options: CrossValidat
     )
     export.require_replaceable(options.out / cross_validation.PACKAGE)
     runs = cross_validation.run_plans(programme)
+    print_doubtful_masks(runs)
     for run in runs:
         print(run.folder.name, file=sys.stderr)
         progress_steps.show(cross_validation.train(run))
@@ -130,7 +134,7 @@ def release(recipe: str, options: ReleaseOptions) -> None:
         load_run(recipe_of_run, folder, cases, layout, options.stage)
         for folder in (options.run, *options.judged_by)
     )
-    print_warnings(options.data, layout, split, cases, shipped.recipe)
+    print_warnings(options.data, layout, split, shipped.recipe)
     if start is None:
         choices = _validate(ReleaseInputs(shipped=shipped, validation_runs=validating or [shipped]))
     else:
@@ -143,6 +147,10 @@ def release(recipe: str, options: ReleaseOptions) -> None:
 
 def _validate(inputs: ReleaseInputs) -> ReleaseChoices:
     """Validate a run, print the scores, and return what is chosen by them."""
+    with progress.reading_bar() as show_reading:
+        doubt = inputs.check_files(show_reading)
+    if doubt:
+        print_once(doubt)
     histograms = {}
     for row in ROWS:
         histograms[row] = validate(inputs, row)
@@ -183,7 +191,7 @@ def make_plan(
         recipe = replace(recipe, held_back=None if fold == "none" else fold)
     split = next(iter(layout.splits))
     cases = layouts.cases(options.data, layout, split)
-    print_warnings(options.data, layout, split, cases, recipe)
+    print_warnings(options.data, layout, split, recipe)
     annotated_cases(recipe, cases, split)
     return TrainingPlan(
         recipe=recipe,
@@ -199,25 +207,34 @@ def make_plan(
     )
 
 
-def print_warnings(data: Path, layout: Layout, split: str, cases: Sequence[Case], recipe: Recipe) -> None:
-    """Print a line for each reason why masks of a split may wrongly count as absent, or as too large.
+def print_warnings(data: Path, layout: Layout, split: str, recipe: Recipe) -> None:
+    """Print a line for each reason why masks of a split may wrongly count as absent; no mask is read.
 
     Args:
         data: the folder of the set.
         layout: its layout.
         split: a split of the layout.
-        cases: the photographs of the split.
         recipe: the recipe whose lesions are used.
     """
-    if not _is_first_process():  # reading masks takes time
+    for line in layouts.warnings(data, layout, split, recipe.contract.lesions):
+        print_once(line)
+
+
+def print_doubtful_masks(plans: Sequence[TrainingPlan]) -> None:
+    """Print a line if masks may count as too large.
+
+    All masks are read, so the checks that are quicker go first. Nothing is read if one of the runs has begun:
+    its records prove that the masks are still the same.
+
+    Args:
+        plans: the plans of one or more runs on the same photographs.
+    """
+    if any(plan.run.has_run() for plan in plans):
         return
-    lesions = recipe.contract.lesions
-    for line in layouts.warnings(data, layout, split, lesions):
-        _print_once(line)
     with progress.reading_bar() as show_reading:
-        doubt = checks.doubtful_masks(cases, lesions, show_reading)
+        doubt = checks.doubtful_masks(plans[0].cases, plans[0].recipe.contract.lesions, show_reading)
     if doubt:
-        _print_once(doubt)
+        print_once(doubt)
 
 
 def annotated_cases(recipe: Recipe, cases: Sequence[Case], split: str) -> tuple[Case, ...]:
@@ -230,14 +247,14 @@ def annotated_cases(recipe: Recipe, cases: Sequence[Case], split: str) -> tuple[
     """
     usable = runner.require_annotated(recipe, cases)
     if left_out := len(cases) - len(usable):
-        _print_once(
+        print_once(
             f"{quantity(left_out, 'photograph')} of split {split} left out: not annotated for all of "
             f"{', '.join(recipe.contract.lesions)}"
         )
     return usable
 
 
-def _print_once(line: str) -> None:
+def print_once(line: str) -> None:
     """Print a line on standard error; where `torchrun` started several processes, only in the first."""
     if _is_first_process():
         print(f"foveate: {line}", file=sys.stderr)

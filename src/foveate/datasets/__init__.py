@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from foveate.datasets.masks import DAMAGED, LARGEST_SHARE, lesion_pixels, read_mask
-from foveate.errors import DatasetError, is_out_of_memory
+from foveate.errors import DatasetError, raise_if_out_of_memory
 from foveate.paths import display_path, file_digest
 from foveate.types import FieldRule
 
@@ -78,12 +78,12 @@ def digest(path: Path) -> str:
 
     Raises:
         DatasetError: the file cannot be read.
+        MemoryError: there is not enough memory.
     """
     try:
         return file_digest(path)
     except OSError as error:
-        if is_out_of_memory(error):
-            raise
+        raise_if_out_of_memory(error)
         raise DatasetError(
             f"{display_path(path)}: cannot be read ({error.strerror or error}); check the disk, or copy the "
             "file again from its source"

@@ -28,10 +28,11 @@ import numpy as np
 from jaxtyping import Bool
 
 from foveate import photographs
-from foveate.datasets import Case, contact, facts, is_annotated, likeness, masks, truth
+from foveate.datasets import Case, contact, facts, is_annotated, likeness, masks
 from foveate.datasets.contact import Thumbnail
 from foveate.datasets.facts import CaseFacts, LesionArea
 from foveate.datasets.folders import Layout, SplitListing, list_split, present
+from foveate.datasets.masks import MaskFile
 from foveate.errors import FoveateError
 from foveate.geometry import field_of_view
 from foveate.paths import display_path
@@ -181,11 +182,11 @@ def check_case(case: Case, layout: Layout, split: str) -> tuple[CheckedCase, Thu
     )
 
 
-def require_readable(
+def check_files(
     cases: Sequence[Case],
     lesions: Sequence[str],
     progress: CheckProgress = lambda done, total, name: None,
-) -> None:
+) -> str:
     """Read each photograph and its masks, and stop at the first that would later end hours of work.
 
     All pixels are read, since only they show a damaged file; that takes a small part of a prediction's time.
@@ -195,14 +196,22 @@ def require_readable(
         lesions: lesions whose masks will be read, where a photograph was annotated for them.
         progress: called after each photograph.
 
+    Returns:
+        A line on the masks whose levels may not all be lesion; empty if there are none.
+
     Raises:
         PhotographError: a photograph cannot be read.
         DatasetError: a mask is refused, as by `read_mask`.
     """
+    doubts: list[str] = []
     for done, case in enumerate(cases, start=1):
-        annotated = tuple(lesion for lesion in lesions if is_annotated(case, lesion))
-        truth(case, annotated, photographs.read(case.photograph).shape)
+        shape = photographs.read(case.photograph).shape
+        for path in (case.masks[code] for code in lesions if code in case.masks and is_annotated(case, code)):
+            mask = masks.load(path)
+            masks.fit(mask, shape, case.lesion_from)
+            doubts += _doubts(mask, case)
         progress(done, len(cases), case.name)
+    return _line_of_doubt(doubts)
 
 
 def doubtful_masks(
@@ -210,26 +219,22 @@ def doubtful_masks(
     lesions: Sequence[str],
     progress: CheckProgress = lambda done, total, name: None,
 ) -> str:
-    """Return a line on the masks whose levels may not all be lesion; empty if there are none.
+    """Return a line on the masks whose levels may not all be lesion, as `check_files`.
 
-    All masks are read. Masks that cannot be used are left to whoever uses them.
+    All masks are read, but no photograph. Masks that cannot be used are left to whoever uses them.
 
     Args:
         cases: the photographs.
         lesions: lesions whose masks are used.
         progress: called after each photograph.
     """
-    doubts = []
+    doubts: list[str] = []
     for done, case in enumerate(cases, start=1):
         for path in (case.masks[lesion] for lesion in lesions if lesion in case.masks):
             with suppress(FoveateError):
-                if (doubt := masks.ambiguity(masks.load(path), case.lesion_from)) is not None:
-                    doubts.append(f"{display_path(path)}: {doubt}")
+                doubts += _doubts(masks.load(path), case)
         progress(done, len(cases), case.name)
-    if not doubts:
-        return ""
-    total = quantity(len(doubts), "mask needs", "masks need")
-    return f"{doubts[0]} ({total} a look: 'foveate data check' lists them)"
+    return _line_of_doubt(doubts)
 
 
 def lesion_totals(report: CheckReport) -> dict[str, Totals]:
@@ -261,9 +266,22 @@ def _masks(
         except FoveateError as error:
             wrong.append(str(error))
             continue
-        if (doubt := masks.ambiguity(mask, case.lesion_from)) is not None:
-            doubtful.append(f"{display_path(path)}: {doubt}")
+        doubtful += _doubts(mask, case)
     return usable
+
+
+def _doubts(mask: MaskFile, case: Case) -> list[str]:
+    """Return a line on a mask whose levels may not all be lesion; none if they are unambiguous."""
+    doubt = masks.ambiguity(mask, case.lesion_from)
+    return [] if doubt is None else [f"{display_path(mask.path)}: {doubt}"]
+
+
+def _line_of_doubt(doubts: Sequence[str]) -> str:
+    """Return one line on all doubtful masks; empty if there are none."""
+    if not doubts:
+        return ""
+    total = quantity(len(doubts), "mask needs", "masks need")
+    return f"{doubts[0]} ({total} a look: 'foveate data check' lists them)"
 
 
 def _require_field(photograph: Photograph, wrong: list[str]) -> None:

@@ -13,10 +13,11 @@ Ignores: cases, and where masks are.
 | palette whose used entries are black | refused: no entry can be distinguished from the background       |
 | EXIF orientation                     | applied, as for photographs                                      |
 | several pages                        | refused                                                          |
-| JPEG, also in TIFF, and WebP,        | refused: faint levels around a lesion are not lesion             |
-| without `lesion_from`                |                                                                  |
+| JPEG and WebP, also in TIFF, AVIF,   | refused: faint levels around a lesion are not lesion             |
+| JPEG 2000, without `lesion_from`     |                                                                  |
 | floats that are negative or NaN      | refused                                                          |
-| `lesion_from`, levels up to 15       | refused: class indices, or 0 and 1; no pixel would be lesion     |
+| `lesion_from`, levels up to 15       | refused: class indices, or 0 and 1; no pixel would be lesion;    |
+|                                      | not for JPEG, whose noise has such levels where there is none    |
 
 Shape letters: H W photograph.
 """
@@ -30,7 +31,7 @@ from jaxtyping import Bool, Shaped
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
-from foveate.errors import DatasetError, is_out_of_memory, one_line
+from foveate.errors import DatasetError, one_line, raise_if_out_of_memory
 from foveate.paths import display_path
 from foveate.photographs import BIG_ENDIAN_BIGTIFF, exif_orientation, turn_upright
 from foveate.warning_filter import suppress_warnings
@@ -123,6 +124,7 @@ def load(path: Path) -> MaskFile:
     Raises:
         DatasetError: the file is unreadable, has several pages, or uses several palette entries that are
             all black.
+        MemoryError: there is not enough memory.
     """
     try:
         _require_supported(path)
@@ -135,8 +137,7 @@ def load(path: Path) -> MaskFile:
             image.load()
             return _content(path, image)
     except DAMAGED as error:
-        if is_out_of_memory(error):
-            raise
+        raise_if_out_of_memory(error)
         raise DatasetError(
             f"{display_path(path)}: unreadable mask ({one_line(error)}); restore the file, or save it as PNG"
         ) from error
@@ -168,7 +169,7 @@ def lesion_of(mask: MaskFile, lesion_from: float) -> Bool[np.ndarray, "H W"]:
             f"{name}: has {levels.dtype} levels, whose largest value is unknown; save it as 8-bit PNG"
         )
     full, highest = FULL_LEVEL[levels.dtype], int(levels.max())
-    if 0 < highest <= LARGEST_CLASS and mask.lossy is None:
+    if 0 < highest <= LARGEST_CLASS and mask.lossy != "JPEG":  # the others can also keep all levels
         raise DatasetError(
             f"{name}: its largest level is {highest} of {full}, below lesion_from = {lesion_from:g} of the "
             "full level; save a mask of 0 and 255 for each lesion, or remove lesion_from from the layout"

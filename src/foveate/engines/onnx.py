@@ -14,7 +14,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from foveate.engines.graphs import GraphEngine
 from foveate.engines.threads import thread_count
-from foveate.errors import PackageError, is_out_of_memory, one_line
+from foveate.errors import PackageError, is_out_of_memory, one_line, raise_if_out_of_memory
 from foveate.models import Package
 from foveate.paths import display_path
 
@@ -116,8 +116,7 @@ class _Graph:
         try:
             outputs: list[np.ndarray] = self.session.run(self.outputs, dict(feed), self.options)
         except ERRORS as error:
-            if is_out_of_memory(error):
-                raise MemoryError(str(error)) from None
+            raise_if_out_of_memory(error)
             raise _graph_error(self.path, error) from None
         return outputs
 

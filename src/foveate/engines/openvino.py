@@ -19,7 +19,7 @@ from foveate.choices import Precision
 from foveate.engines import decoder_rewriting, telemetry
 from foveate.engines.graphs import GraphEngine
 from foveate.engines.threads import thread_count
-from foveate.errors import PackageError, SettingError, is_out_of_memory, one_line
+from foveate.errors import PackageError, SettingError, is_out_of_memory, one_line, raise_if_out_of_memory
 from foveate.models import Package
 from foveate.paths import display_path
 
@@ -191,8 +191,7 @@ class _Graph:
                 self.request = self.request or self.compiled.create_infer_request()
                 outputs = list(self.request.infer(dict(feed), share_inputs=True).values())
         except (RuntimeError, TypeError, KeyError) as error:
-            if is_out_of_memory(error):
-                raise MemoryError(str(error)) from None
+            raise_if_out_of_memory(error)
             raise _graph_error(self.path, error) from None
         return [np.moveaxis(output, -1, 1) for output in outputs] if self.channels_last else outputs
 

@@ -209,8 +209,21 @@ def _decode_picture(path: Path) -> np.ndarray:
 
 def _is_white_zero(content: bytes) -> bool:
     """Return whether 0 is white in a TIFF; OpenCV inverts such levels only if they have 8 bits."""
+    if content.startswith(photographs.BIG_ENDIAN_BIGTIFF):  # Pillow takes it for a TIFF and fails
+        return _big_tiff_photometric(content) == 0
     with suppress_warnings(), TiffImageFile(io.BytesIO(content)) as image:
         return image.tag_v2.get(PHOTOMETRIC) == 0
+
+
+def _big_tiff_photometric(content: bytes) -> int | None:
+    """Return the photometric interpretation of the first picture of a big-endian BigTIFF; None if absent.
+
+    Source: the BigTIFF design (AWare Systems): 8 bytes for the number of entries, 20 bytes for each.
+    """
+    (start,) = struct.unpack_from(">Q", content, 8)
+    (count,) = struct.unpack_from(">Q", content, start)
+    entries = (struct.unpack_from(">HHQH", content, start + 8 + 20 * index) for index in range(count))
+    return next((value for tag, _, _, value in entries if tag == PHOTOMETRIC), None)
 
 
 def _names(case: Case, lesion: str) -> tuple[str, ...]:

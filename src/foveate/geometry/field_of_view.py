@@ -18,6 +18,7 @@ from foveate.errors import FieldError
 from foveate.geometry import lit_rim
 from foveate.geometry.lit_rim import LitRim
 from foveate.types import Box, Field
+from foveate.wording import quantity
 
 DARK = 10
 """Highest luma (0 to 255) of the camera's black surround. JPEG noise on black stays below it; Otsu's
@@ -114,15 +115,15 @@ def _require_one_eye(pixels: UInt8[np.ndarray, "H W 3"], field: Field) -> None:
         other = find_largest(rest)
     except FieldError:  # the rest is glow, a frame or a label
         return
-    raise FieldError(_two_discs(field.centre, other.centre))
+    raise FieldError(_several_fields([field.centre, other.centre]))
 
 
-def _two_discs(first: tuple[float, float], second: tuple[float, float]) -> str:
-    """Return the error message for a picture of two eyes, from their centres (row, column), px."""
+def _several_fields(centres: Sequence[tuple[float, float]]) -> str:
+    """Return the error message for a picture of several eyes, from their centres (row, column), px."""
+    *places, last = (f"(row {row:.0f}, column {column:.0f})" for row, column in centres)
     return (
-        f"two fields of view: discs around (row {first[0]:.0f}, column {first[1]:.0f}) and "
-        f"({second[0]:.0f}, {second[1]:.0f}); save each eye as a photograph of its "
-        "own, or choose one with --field ROW,COL,RADIUS"
+        f"{quantity(len(centres), 'field')} of view: discs around {', '.join(places)} and {last}; save each "
+        "eye as a photograph of its own, or choose one with --field ROW,COL,RADIUS"
     )
 
 
@@ -134,7 +135,7 @@ def _require_no_touching_eyes(pixels: UInt8[np.ndarray, "H W 3"]) -> None:
     for axis, count in itertools.product((0, 1), PARTS):
         centres = _centres_of_parts(pixels, axis, count)
         if centres:
-            raise FieldError(_two_discs(*centres[:2]))
+            raise FieldError(_several_fields(centres))
 
 
 def _centres_of_parts(pixels: UInt8[np.ndarray, "H W 3"], axis: int, count: int) -> list[tuple[float, float]]:

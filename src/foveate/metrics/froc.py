@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float64, Int32, Int64
 
 from foveate.metrics import bootstrap, thresholds
 from foveate.metrics.bootstrap import COVERAGE, Estimate, Statistic, divide_or_nan
-from foveate.metrics.thresholds import StoredMap
+from foveate.metrics.thresholds import StoredMap, lowest_stored
 
 Matching = Literal["one_pixel", "iou_0.2"]
 
@@ -86,7 +86,7 @@ def detect(
     Every region at a higher threshold lies within a region at a lower one. The map is therefore labelled
     once, at the lowest threshold. Its regions are then packed onto a small canvas, with gaps between them,
     and the other thresholds are applied there. If that canvas would be no smaller than the map, the
-    map itself is used.
+    map itself is used. Thresholds between the same two levels of the map share their result.
 
     Args:
         stored: a map that is 0 outside the scored pixels.
@@ -106,7 +106,14 @@ def detect(
     size = len(DIAMETERS) + 1
     lesions = np.bincount(strata[1:], minlength=size)
     series: dict[Matching, tuple[list[Int64[np.ndarray, " D"]], list[int]]] = {m: ([], []) for m in MATCHINGS}
+    lowest = None
     for threshold in thresholds:
+        before, lowest = lowest, lowest_stored(threshold, stored.dtype)
+        if lowest == before:
+            for counts in series.values():
+                for column in counts:
+                    column.append(column[-1])
+            continue
         overlaps = _overlaps(packed, lesion_of_pixel, areas, threshold)
         for matching, (true_positives, false_positives) in series.items():
             is_match = overlaps.iou >= (IOU if matching == "iou_0.2" else 0)

@@ -77,8 +77,17 @@ def bin_edges(dtype: np.dtype) -> Int64[np.ndarray, " B"]:
 
 def binarise(stored: StoredMap, threshold: float) -> Bool[np.ndarray, "H W"]:
     """Return a mask of the pixels whose probability is at least a threshold in [0, 1], exactly."""
-    if stored.dtype.kind == "f":
-        return np.asarray(stored >= threshold)
+    lowest = lowest_stored(threshold, stored.dtype)
     if stored.dtype == np.bool_:
-        return stored if threshold > 0 else np.ones_like(stored)
-    return stored >= lowest_level(threshold, int(np.iinfo(stored.dtype).max))
+        return stored if lowest else np.ones_like(stored)
+    return np.asarray(stored >= lowest)
+
+
+def lowest_stored(threshold: float, dtype: np.dtype) -> int | float:
+    """Return the lowest value of a map of a dtype whose probability reaches a threshold in [0, 1], exactly.
+
+    Thresholds with the same one give the same mask.
+    """
+    if dtype.kind == "f":
+        return threshold
+    return lowest_level(threshold, 1 if dtype == np.bool_ else int(np.iinfo(dtype).max))

@@ -27,7 +27,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from foveate.errors import PhotographError, is_out_of_memory, one_line
+from foveate.errors import PhotographError, one_line, raise_if_out_of_memory
 from foveate.photographs._files import FileFormat
 from foveate.warning_filter import suppress_warnings
 
@@ -465,13 +465,12 @@ def require_full_range(highest: int, bits: int, name: str) -> None:
 def _damage_as_photograph_error(format_name: FileFormat, name: str) -> Iterator[None]:
     """Turn the exceptions of a decoder on a bad file into a PhotographError of one line.
 
-    Errors that say that memory ran out are raised as they are.
+    Those that say that memory ran out become a MemoryError.
     """
     try:
         yield
     except _DAMAGED as error:
-        if is_out_of_memory(error):
-            raise
+        raise_if_out_of_memory(error)
         reason = one_line(error)
         raise PhotographError(
             f"{name}: cannot be decoded as {format_name} ({reason}), because it is damaged, incomplete or "

@@ -30,7 +30,7 @@ import operator
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader, BytesIO
 
@@ -45,7 +45,7 @@ from pydicom.multival import MultiValue
 from pydicom.sr.coding import Code
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
-from foveate.errors import PhotographError, one_line
+from foveate.errors import PhotographError, one_line, raise_if_out_of_memory
 from foveate.photographs._decoding import require_colours, require_size
 from foveate.photographs._dicom_classes import (
     FIRST_GROUP,
@@ -313,7 +313,8 @@ def _numbers(dataset: Dataset, keyword: str) -> list[float]:
         if values is None or values == "":
             return []
         return [float(value) for value in (values if isinstance(values, MultiValue | list) else [values])]
-    except _DAMAGED:
+    except _DAMAGED as error:
+        raise_if_out_of_memory(error)
         return []
 
 
@@ -398,10 +399,12 @@ def _header(dataset: Dataset) -> bytes:
     for tag in sorted(dataset.keys()):
         if tag.group < FIRST_GROUP or tag.is_private or tag.group >= 0x5000:
             continue
-        with suppress(*_DAMAGED):
+        try:
             element = dataset[tag]
             if not isinstance(element.value, bytes) or len(element.value) < LARGE_ELEMENT:
                 header.add(element)
+        except _DAMAGED as error:
+            raise_if_out_of_memory(error)
     header.remove_private_tags()
     header.file_meta = pydicom.dataset.FileMetaDataset()
     header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -414,10 +417,14 @@ def _header(dataset: Dataset) -> bytes:
 
 @contextmanager
 def _damage_as_photograph_error(name: str) -> Iterator[None]:
-    """Turn the exceptions of pydicom and codecs on a bad object into a PhotographError of one line."""
+    """Turn the exceptions of pydicom and codecs on a bad object into a PhotographError of one line.
+
+    Those that say that memory ran out become a MemoryError.
+    """
     try:
         yield
     except _DAMAGED as error:
+        raise_if_out_of_memory(error)
         reason = one_line(error, 200)
         raise PhotographError(
             f"{name}: cannot be decoded as DICOM ({reason}), because it is damaged, incomplete or of a rare "

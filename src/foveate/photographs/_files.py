@@ -12,7 +12,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Literal
 
-from foveate.errors import PhotographError, is_out_of_memory
+from foveate.errors import PhotographError, raise_if_out_of_memory
 from foveate.paths import display_path, valid_path
 
 FileFormat = Literal["JPEG", "PNG", "TIFF", "DICOM"]
@@ -69,6 +69,7 @@ def open_photograph(path: Path) -> Iterator[tuple[BufferedReader, FileFormat]]:
 
     Raises:
         PhotographError: the file is missing, no regular file, not readable, empty, or of another format.
+        MemoryError: there is not enough memory.
     """
     try:
         mode = valid_path(path).stat().st_mode
@@ -82,8 +83,7 @@ def open_photograph(path: Path) -> Iterator[tuple[BufferedReader, FileFormat]]:
             f"{display_path(path)}: cannot be read; ask for permission to read it"
         ) from None
     except OSError as error:
-        if is_out_of_memory(error):
-            raise
+        raise_if_out_of_memory(error)
         raise PhotographError(
             f"{display_path(path)}: cannot be opened ({error.strerror}); check the path"
         ) from None
@@ -98,16 +98,14 @@ def open_photograph(path: Path) -> Iterator[tuple[BufferedReader, FileFormat]]:
 def reading_errors(path: Path) -> Iterator[None]:
     """Turn the operating system's errors while a file is read into a PhotographError that names the file.
 
-    Errors that say that memory ran out are raised as they are.
-
     Raises:
         PhotographError: an OSError was raised, as at a bad sector, or where a network drive went away.
+        MemoryError: there is not enough memory.
     """
     try:
         yield
     except OSError as error:
-        if is_out_of_memory(error):
-            raise
+        raise_if_out_of_memory(error)
         raise PhotographError(
             f"{display_path(path)}: cannot be read ({error.strerror or error}); check the disk, or copy the "
             "file again from its source"

@@ -20,7 +20,7 @@ from jaxtyping import Float32, Int32, UInt8
 
 from foveate import photographs
 from foveate.datasets import Case, digest, truth
-from foveate.errors import GeometryError, SettingError, TrainingError, is_out_of_memory
+from foveate.errors import GeometryError, SettingError, TrainingError, raise_if_out_of_memory
 from foveate.geometry import canvas
 from foveate.inference.prepared_canvas import prepare_canvas
 from foveate.paths import display_path, exists
@@ -153,8 +153,7 @@ def cache_case(case: Case, contract: ModelContract, folder: Path) -> CachedCase:
                 _write_arrays(case, contract, draft)
                 _publish(draft, path)
         except OSError as error:
-            if is_out_of_memory(error):
-                raise
+            raise_if_out_of_memory(error)
             raise TrainingError(
                 f"{display_path(folder)}: the cached copy of {case.name} cannot be written ({error}); free "
                 "some space (about 50 MB per photograph) and start again"

@@ -110,6 +110,7 @@ def write_package(validation: CrossValidation) -> Path:
         for plan in plans
     )
     inputs = release.ReleaseInputs(shipped=shipped, validation_runs=fold_runs)
+    inputs.check_files()  # before the hours of work
     folder = validation.plan.folder / PACKAGE
     histograms = {row: release.validate(inputs, row) for row in ROWS}
     choices = release.choose(inputs, histograms)

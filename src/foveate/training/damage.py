@@ -13,7 +13,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from foveate.errors import TrainingError, is_out_of_memory, one_line
+from foveate.errors import TrainingError, one_line, raise_if_out_of_memory
 from foveate.paths import display_path
 
 DAMAGED = (
@@ -36,7 +36,7 @@ LONGEST_REASON = 200
 def damage_errors(path: Path, remedy: str) -> Iterator[None]:
     """Turn the errors of missing and damaged files into a TrainingError of one line.
 
-    Errors that say that memory ran out are raised as they are.
+    Those that say that memory ran out become a MemoryError.
 
     Args:
         path: the file, or the folder of several, for the message.
@@ -48,7 +48,6 @@ def damage_errors(path: Path, remedy: str) -> Iterator[None]:
     try:
         yield
     except DAMAGED as error:
-        if is_out_of_memory(error):
-            raise
+        raise_if_out_of_memory(error)
         reason = one_line(error, LONGEST_REASON)
         raise TrainingError(f"{display_path(path)}: cannot be read ({reason}); {remedy}") from error

@@ -26,7 +26,7 @@ from jaxtyping import Float32, Int64
 from foveate import atomic_files, models, photographs
 from foveate.engines import Engine, GlobalOutput, WindowBatch, decoder_rewriting, telemetry
 from foveate.engines import openvino as openvino_engine
-from foveate.errors import OutputError, SettingError, is_out_of_memory, one_line
+from foveate.errors import OutputError, SettingError, one_line, raise_if_out_of_memory
 from foveate.geometry import canvas as canvases
 from foveate.geometry import dihedral
 from foveate.geometry.feature_sampling import window_sampling
@@ -138,8 +138,7 @@ def add_graphs(
             try:
                 module.save_model(graph, draft / name, compress_to_fp16=False)
             except RuntimeError as error:  # OpenVINO's error on a full disk
-                if is_out_of_memory(error):
-                    raise
+                raise_if_out_of_memory(error)
                 reason = one_line(error)
                 raise OutputError(
                     f"{display_path(folder / name)}: cannot be written ({reason}); free some space, and "

@@ -108,7 +108,8 @@ class ReleaseInputs:
         Raises:
             TrainingError: no photograph was held back, one was held back twice, the networks or the last
                 stages differ, or the weights of a run are missing or damaged.
-            DatasetError: a lesion is missing on one side of the split; a photograph or a mask cannot be read.
+            DatasetError: a lesion is missing on one side of the split, or a mask is refused.
+            PhotographError: a photograph cannot be read.
         """
         names = self.held_back
         if not names:
@@ -134,15 +135,25 @@ class ReleaseInputs:
                 )
         for run in (self.shipped, *self.validation_runs):
             build_network(run)
-        held_back = [case for run in self.validation_runs for case in run.held_back]
-        _require_lesions(self.shipped, held_back, "held-back", "threshold")
+        _require_lesions(self.shipped, self.held_back_cases, "held-back", "threshold")
         _require_lesions(self.shipped, self.shipped.training_cases, "training", "smallest area")
-        checks.require_readable(held_back, self.shipped.recipe.contract.lesions)
+
+    @property
+    def held_back_cases(self) -> tuple[Case, ...]:
+        """Return all photographs that validate the model."""
+        return tuple(case for run in self.validation_runs for case in run.held_back)
 
     @property
     def held_back(self) -> tuple[str, ...]:
         """Return the names of all photographs that validate the model."""
-        return tuple(case.name for run in self.validation_runs for case in run.held_back)
+        return tuple(case.name for case in self.held_back_cases)
+
+    def check_files(self, progress: checks.CheckProgress = lambda done, total, name: None) -> str:
+        """Read all photographs that validate the model, and their masks, before the hours of work.
+
+        Returns a line of doubt, and raises, as `checks.check_files`.
+        """
+        return checks.check_files(self.held_back_cases, self.shipped.recipe.contract.lesions, progress)
 
 
 def _require_lesions(run: FinishedRun, cases: Sequence[Case], part: str, choice: str) -> None:

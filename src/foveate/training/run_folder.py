@@ -34,7 +34,7 @@ import torch
 from safetensors.torch import load_file, save
 
 from foveate import atomic_files
-from foveate.errors import OutputError, TrainingError, is_out_of_memory, one_line
+from foveate.errors import OutputError, TrainingError, one_line, raise_if_out_of_memory
 from foveate.paths import display_path, exists, nfc
 from foveate.training import curves, run_record
 from foveate.training import recipe as recipes
@@ -190,15 +190,14 @@ class RunFolder:
 
         Raises:
             OutputError: the file cannot be written; the last checkpoint stays.
-            RuntimeError: there is not enough memory; the last checkpoint stays.
+            MemoryError: there is not enough memory; the last checkpoint stays.
         """
         path = self._checkpoint(stage)
         try:
             with atomic_files.replace_file(path) as temporary:
                 torch.save(content, temporary)
         except RuntimeError as error:  # torch's error on a full disk
-            if is_out_of_memory(error):
-                raise
+            raise_if_out_of_memory(error)
             reason = one_line(error)
             raise OutputError(
                 f"{display_path(path)}: cannot be written ({reason}); free some space and start again"

@@ -260,11 +260,13 @@ def require_folds(plans: Sequence[TrainingPlan]) -> None:
 
     Raises:
         DatasetError: a fold does not exist, or a photograph is in no fold.
-        TrainingError: no photograph can be used, or the package at the start was trained on one of a fold.
+        TrainingError: no photograph can be used, one is of `examples/`, or the package at the start was
+            trained on one of a fold.
     """
     assigned = None
     for plan in plans:
         usable = replace(plan, cases=require_annotated(plan.recipe, plan.cases))
+        _refuse_examples(usable.cases)
         split, fold = _existing_split(usable), plan.recipe.held_back
         if split is None and fold is not None and plan.start is not None:
             split = assigned = assigned or _choose_split(usable)
@@ -350,7 +352,7 @@ def train(plan: TrainingPlan) -> Iterator[tuple[StageName, StageProgress]]:
         validation = Validation(
             cases=validation_cases(replace(plan, recipe=recipe)), every=plan.validation.every
         )
-        checks.require_readable(validation.cases, recipe.contract.lesions)  # before hours of training
+        checks.check_files(validation.cases, recipe.contract.lesions)  # before hours of training
     for stage in (*STAGES, REFINE, *ALONE_STAGES):
         if stage in plan.stages and not plan.run.is_finished(stage):
             stage_cases = _with_false_pixels(plan, recipe, cases, machine) if stage == REFINE else cases

@@ -20,7 +20,7 @@ from jaxtyping import Bool, UInt8, UInt16
 from zlib_ng import zlib_ng
 
 from foveate.choices import MapFormat, require_choice
-from foveate.errors import OutputError, SettingError, is_out_of_memory
+from foveate.errors import OutputError, SettingError, raise_if_out_of_memory
 from foveate.geometry import stitching
 from foveate.types import LevelMap, Probabilities, lowest_level
 
@@ -172,8 +172,7 @@ def encode_picture(
     try:
         encoded, content = cv2.imencode(suffix, pixels, options)
     except cv2.error as error:
-        if is_out_of_memory(error):
-            raise MemoryError(str(error)) from error
+        raise_if_out_of_memory(error)
         encoded = False
     if not encoded:
         raise OutputError(

@@ -22,7 +22,7 @@ from PIL import Image
 from foveate import metrics, models, nets, photographs
 from foveate.choices import ComparisonTiling
 from foveate.datasets import DAMAGED, Case, truth
-from foveate.errors import DatasetError, SettingError, TrainingError, is_out_of_memory
+from foveate.errors import DatasetError, SettingError, TrainingError, raise_if_out_of_memory
 from foveate.evaluation import LesionOutcome, maps_from_model
 from foveate.evaluation.evaluate import EvaluationSpec, evaluate
 from foveate.evaluation.measures import Measures
@@ -110,14 +110,14 @@ def require_crop(cases: Sequence[Case]) -> None:
     Raises:
         SettingError: a photograph is smaller.
         DatasetError: a file is not a readable picture.
+        MemoryError: there is not enough memory.
     """
     for case in cases:
         try:
             with Image.open(case.photograph) as picture:
                 shape = (picture.height, picture.width)
         except DAMAGED as error:
-            if is_out_of_memory(error):
-                raise
+            raise_if_out_of_memory(error)
             raise DatasetError(
                 f"{display_path(case.photograph)}: unreadable ({error}); restore the file"
             ) from error
