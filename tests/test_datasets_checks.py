@@ -10,7 +10,7 @@ import tiny_layouts
 from PIL import Image
 
 from foveate.datasets import checks, layouts, masks
-from foveate.errors import DatasetError, PhotographError
+from foveate.errors import DatasetError, FieldError, PhotographError
 
 TOP = "A. Segmentation/1. Original Images/a. Training Set"
 EX = "A. Segmentation/2. All Segmentation Groundtruths/a. Training Set/3. Hard Exudates"
@@ -204,6 +204,15 @@ def test_files_and_doubtful_masks_are_checked_in_one_reading(idrid, monkeypatch)
     cases[2].photograph.write_bytes(b"none")
     with pytest.raises(PhotographError, match="which is not supported"):
         checks.check_files(cases, ("MA",))
+
+
+def test_a_photograph_that_the_work_cannot_use_is_named(idrid):
+    def refuse(photograph):
+        raise FieldError("no field")
+
+    cases = layouts.cases(idrid, layouts.IDRID, "train")
+    with pytest.raises(FieldError, match=r"IDRiD_01\.jpg: no field"):
+        checks.check_files(cases, ("EX",), require_usable=refuse)
 
 
 def test_a_photograph_of_one_split_in_another_is_wrong(idrid):

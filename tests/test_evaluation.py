@@ -526,6 +526,31 @@ def test_a_mask_that_cannot_be_used_ends_an_evaluation_before_the_first_photogra
     assert cli.run([*common, "--lesions", "EX"]) == 0  # this mask is not read
 
 
+@pytest.mark.parametrize("system", ["model", "maps"])
+def test_a_photograph_without_a_field_ends_an_evaluation_before_the_first_photograph(
+    own_set, tmp_path, capsys, system
+):
+    data, maps = as_idrid(own_set), tmp_path / "maps"
+    (photograph,) = data.rglob("eye1.jpg")
+    with Image.open(photograph) as picture:
+        size = picture.size
+    Image.new("RGB", size, (90, 60, 30)).save(photograph)
+    maps.mkdir()
+    for name in ("eye0_EX", "eye1_EX"):
+        (maps / f"{name}.png").write_bytes(b"never read")
+    options = {
+        "model": ("--model", str(tiny_package.build(tmp_path / "tiny"))),
+        "maps": ("--predictions", str(maps), "--region", "field"),
+    }
+    common = ["evaluate", "--data", str(data), "--lesions", "EX", "--out", str(tmp_path / "out")]
+
+    assert cli.run([*common, *options[system]]) == 1
+
+    shown = capsys.readouterr().err
+    assert re.search(r"eye1\.jpg: .*--field", shown.splitlines()[-1])
+    assert "[1/2]" not in shown
+
+
 def test_masks_with_soft_edges_are_named_in_a_warning(own_set, tmp_path, capsys):
     data, maps = as_idrid(own_set), tmp_path / "maps"
     for mask in data.rglob("eye*_EX.tif"):

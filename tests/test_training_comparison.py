@@ -330,6 +330,21 @@ def test_a_damaged_mask_ends_a_comparison_before_anything_is_trained(command, tm
     assert not (tmp_path / "out/run").exists()
 
 
+@pytest.mark.parametrize("fold", [0, 1], ids=["held back", "trained on"])
+def test_a_photograph_without_a_field_ends_a_comparison_before_anything_is_trained(
+    command, tmp_path, capsys, fold
+):
+    photograph = next((tmp_path / "set").rglob("IDRiD_01.jpg"))
+    with Image.open(photograph) as picture:
+        size = picture.size
+    Image.new("RGB", size, (90, 60, 30)).save(photograph)
+
+    assert command("--lesions", "EX", "--fold", str(fold)) == 1
+
+    assert "IDRiD_01.jpg: " in capsys.readouterr().err.strip().splitlines()[-1]
+    assert not (tmp_path / "out/run").exists()
+
+
 @pytest.fixture
 def partly(tmp_path, monkeypatch):
     """A layout whose split 'test' has a photograph that was annotated for exudates alone."""

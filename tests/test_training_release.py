@@ -14,7 +14,7 @@ from foveate import evaluation, metrics, models, photographs
 from foveate.datasets import read_mask
 from foveate.datasets.layouts import LAYOUTS
 from foveate.engines import onnx
-from foveate.errors import DatasetError, TrainingError
+from foveate.errors import DatasetError, FieldError, TrainingError
 from foveate.evaluation import effort_cutoffs, evidence_cuts, networks
 from foveate.metrics.calibration import PlattScaling
 from foveate.training import export, release, run_record, trainer
@@ -132,6 +132,17 @@ def test_a_damaged_mask_of_the_last_photograph_held_back_is_refused_before_anyth
 
     inputs = release.ReleaseInputs(shipped=run, validation_runs=[run])
     with pytest.raises(DatasetError, match=r"IDRiD_03_EX\.tif: unreadable mask"):
+        inputs.check_files()
+
+
+def test_a_photograph_without_a_field_is_refused_before_anything_is_validated(trained, tmp_path):
+    first, *_ = tiny_set.cases(trained.folder.parent / "set")
+    blank = tmp_path / "blank.png"
+    Image.new("RGB", photographs.read(first.photograph).shape[::-1], (90, 60, 30)).save(blank)
+    run = tiny_set.replace(trained, held_back=[first, replace(first, name="blank", photograph=blank)])
+
+    inputs = release.ReleaseInputs(shipped=run, validation_runs=[run])
+    with pytest.raises(FieldError, match=r"blank\.png: "):
         inputs.check_files()
 
 

@@ -23,6 +23,7 @@ from foveate.cli.train import (
     print_warnings,
 )
 from foveate.datasets import Case, checks, layouts
+from foveate.inference.prepared_canvas import find_frame
 from foveate.lesions import select as select_lesions
 from foveate.training import comparison, distributed, runner
 from foveate.training.comparison import LesionComparison, figure, tables
@@ -61,9 +62,15 @@ def compare(recipe: str, training: TrainingOptions, options: CompareOptions) -> 
     runner.require_folds([plan])
     if unseen:
         print_doubtful_masks([plan])
+    contract = comparison.with_tiling(plan.recipe.contract, options.tiling)
     trains_on_them = not (unseen or plan.run.has_run())
     with progress.reading_bar() as show_reading:
-        doubt = checks.check_files(compared, trained_lesions if trains_on_them else lesions, show_reading)
+        doubt = checks.check_files(
+            compared,
+            trained_lesions if trains_on_them else lesions,
+            show_reading,
+            lambda photograph: find_frame(photograph, contract),
+        )
     if doubt:
         print_once(doubt)
     progress_steps.show(

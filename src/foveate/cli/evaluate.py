@@ -21,7 +21,7 @@ from foveate.engines.choice import EngineChoice
 from foveate.evaluation import LesionOutcome, maps_from_folder, maps_from_model, results, selection
 from foveate.evaluation import evaluate as evaluate_cases
 from foveate.evaluation.evaluate import EvaluationSpec
-from foveate.evaluation.sources import require_maps
+from foveate.evaluation.sources import require_maps, require_usable
 from foveate.evaluation.tables import EvaluationInfo, headline
 from foveate.inference.api import Model, load
 from foveate.inference.settings import Settings
@@ -67,8 +67,14 @@ def evaluate(options: EvaluateOptions) -> None:
         effort=options.effort if model else None,
     )
     results.prepare(options.out, replace=options.replace)
+    contract = package.contract if package else None
     with progress.reading_bar() as show_reading:
-        doubt = checks.check_files(cases, tuple(scored.thresholds), show_reading)  # before the work
+        doubt = checks.check_files(  # before the work
+            cases,
+            tuple(scored.thresholds),
+            show_reading,
+            lambda photograph: require_usable(photograph, contract, options.region, field, layout.field),
+        )
     if doubt:
         print(f"foveate: {doubt}", file=sys.stderr)
     with progress.case_display(len(cases)) as show:

@@ -186,6 +186,7 @@ def check_files(
     cases: Sequence[Case],
     lesions: Sequence[str],
     progress: CheckProgress = lambda done, total, name: None,
+    require_usable: Callable[[Photograph], object] = lambda photograph: None,
 ) -> str:
     """Read each photograph and its masks, and stop at the first that would later end hours of work.
 
@@ -195,6 +196,7 @@ def check_files(
         cases: the photographs.
         lesions: lesions whose masks will be read, where a photograph was annotated for them.
         progress: called after each photograph.
+        require_usable: called with each photograph; raises an error if the work that follows cannot use it.
 
     Returns:
         A line on the masks whose levels may not all be lesion; empty if there are none.
@@ -202,14 +204,19 @@ def check_files(
     Raises:
         PhotographError: a photograph cannot be read.
         DatasetError: a mask is refused, as by `read_mask`.
+        FoveateError: as `require_usable`; the message names the photograph.
     """
     doubts: list[str] = []
     for done, case in enumerate(cases, start=1):
-        shape = photographs.read(case.photograph).shape
+        photograph = photographs.read(case.photograph)
         for path in (case.masks[code] for code in lesions if code in case.masks and is_annotated(case, code)):
             mask = masks.load(path)
-            masks.fit(mask, shape, case.lesion_from)
+            masks.fit(mask, photograph.shape, case.lesion_from)
             doubts += _doubts(mask, case)
+        try:
+            require_usable(photograph)
+        except FoveateError as error:
+            raise type(error)(f"{display_path(case.photograph)}: {error}") from error
         progress(done, len(cases), case.name)
     return _line_of_doubt(doubts)
 

@@ -25,17 +25,18 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from foveate import metrics, photographs
+from foveate.choices import Part
 from foveate.datasets import Case, is_annotated
 from foveate.engines import Engine
 from foveate.errors import DatasetError, is_out_of_memory, one_line
 from foveate.geometry import canvas, field_of_view, stitching
 from foveate.inference.pipeline import Segmentation, segment
-from foveate.inference.prepared_canvas import find_field
+from foveate.inference.prepared_canvas import find_field, find_frame
 from foveate.inference.settings import FieldChoice, Settings
 from foveate.metrics.thresholds import StoredMap
 from foveate.models import Package
 from foveate.paths import display_path, is_file, is_folder, nfc, obstacle
-from foveate.types import Field, FieldRule, Photograph
+from foveate.types import Field, FieldRule, ModelContract, Photograph
 from foveate.warning_filter import suppress_warnings
 
 SUFFIXES = (".png", ".tif", ".tiff", ".npy", ".npz")
@@ -88,6 +89,31 @@ def maps_from_model(package: Package, engine: Engine, settings: Settings) -> Map
         )
 
     return maps_of
+
+
+def require_usable(
+    photograph: Photograph, contract: ModelContract | None, region: Part, field: FieldChoice, rule: FieldRule
+) -> None:
+    """Require that a photograph can be scored; neither a model nor a map is needed.
+
+    Args:
+        photograph: the photograph.
+        contract: of the model that will segment it; None where maps are read.
+        region: which part is scored.
+        field: the user's choice of the field of view.
+        rule: what 'auto' means where maps are read.
+
+    Raises:
+        FieldError: no field of view is detected where one is needed, or the given one is invalid.
+        GeometryError: the photograph is smaller than the part, or the model's canvas would be too large.
+    """
+    if contract is not None:
+        found, _ = find_frame(photograph, contract, field_choice=field)
+    elif region == "field":
+        found = find_field(photograph, field, rule)
+    else:
+        found = field_of_view.full_frame(photograph.shape)
+    canvas.part_box(region, photograph.shape, found)
 
 
 def require_maps(folder: Path, cases: Iterable[Case], lesions: Sequence[str]) -> None:

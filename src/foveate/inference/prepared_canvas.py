@@ -74,10 +74,7 @@ def prepare_canvas(
         FieldError: no field of view is detected, or the given one is invalid.
         GeometryError: the photograph is smaller than the part, or the canvas would be too large.
     """
-    field = find_field(photograph, field_choice, contract.field)
-    box = canvas.part_box(part or contract.part, photograph.shape, field)
-    frame = canvas.fit_frame(box, field, contract)
-    _require_bounded(frame, field, contract)
+    field, frame = find_frame(photograph, contract, field_choice=field_choice, part=part)
     inside = field_of_view.mask(_to_canvas(field, frame), Box.whole(frame.shape))
     return PreparedCanvas(
         contract=contract,
@@ -86,6 +83,21 @@ def prepare_canvas(
         unpadded=canvas.extract_canvas(photograph.pixels, frame),
         inside=_pad(inside, contract.step),
     )
+
+
+def find_frame(
+    photograph: Photograph,
+    contract: ModelContract,
+    *,
+    field_choice: FieldChoice = "auto",
+    part: Part | None = None,
+) -> tuple[Field, Frame]:
+    """Return the field of view, and where the canvas will be; arguments and errors as `prepare_canvas`."""
+    field = find_field(photograph, field_choice, contract.field)
+    box = canvas.part_box(part or contract.part, photograph.shape, field)
+    frame = canvas.fit_frame(box, field, contract)
+    _require_bounded(frame, field, contract)
+    return field, frame
 
 
 def find_field(photograph: Photograph, choice: FieldChoice, rule: FieldRule) -> Field:

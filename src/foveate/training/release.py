@@ -30,7 +30,7 @@ from foveate.errors import DatasetError, TrainingError
 from foveate.evaluation import CaseHistogram, LesionScore, effort_cutoffs, evidence_cuts
 from foveate.evaluation.evidence_cuts import EvidenceCut
 from foveate.evaluation.networks import ROWS, Row
-from foveate.inference.prepared_canvas import prepare_canvas
+from foveate.inference.prepared_canvas import find_frame, prepare_canvas
 from foveate.metrics.calibration import PlattScaling
 from foveate.models import Manifest, TrainingData
 from foveate.nets import LocalGlobalUNet
@@ -153,7 +153,13 @@ class ReleaseInputs:
 
         Returns a line of doubt, and raises, as `checks.check_files`.
         """
-        return checks.check_files(self.held_back_cases, self.shipped.recipe.contract.lesions, progress)
+        contract = self.shipped.recipe.contract
+        return checks.check_files(
+            self.held_back_cases,
+            contract.lesions,
+            progress,
+            lambda photograph: find_frame(photograph, contract),
+        )
 
 
 def _require_lesions(run: FinishedRun, cases: Sequence[Case], part: str, choice: str) -> None:

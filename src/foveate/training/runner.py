@@ -19,6 +19,7 @@ from foveate import atomic_files
 from foveate.choices import Device
 from foveate.datasets import SET_ASIDE, Case, annotated, checks, splits
 from foveate.errors import DatasetError, SettingError, TrainingError
+from foveate.inference.prepared_canvas import find_frame
 from foveate.models import Package
 from foveate.paths import display_path
 from foveate.training import (
@@ -352,7 +353,11 @@ def train(plan: TrainingPlan) -> Iterator[tuple[StageName, StageProgress]]:
         validation = Validation(
             cases=validation_cases(replace(plan, recipe=recipe)), every=plan.validation.every
         )
-        checks.check_files(validation.cases, recipe.contract.lesions)  # before hours of training
+        checks.check_files(  # before hours of training
+            validation.cases,
+            recipe.contract.lesions,
+            require_usable=lambda photograph: find_frame(photograph, recipe.contract),
+        )
     for stage in (*STAGES, REFINE, *ALONE_STAGES):
         if stage in plan.stages and not plan.run.is_finished(stage):
             stage_cases = _with_false_pixels(plan, recipe, cases, machine) if stage == REFINE else cases
