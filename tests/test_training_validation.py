@@ -10,9 +10,10 @@ pytest.importorskip("torch")
 
 import tiny_set
 import torch
+from PIL import Image
 
-from foveate import cli, evaluation, metrics, models
-from foveate.errors import DatasetError, SettingError
+from foveate import cli, evaluation, metrics, models, photographs
+from foveate.errors import DatasetError, FieldError, SettingError
 from foveate.evaluation.networks import ROWS
 from foveate.training import curves, recipes, runner, trainer, validation
 from foveate.training.curves import ValidationRecord
@@ -95,6 +96,18 @@ def test_a_damaged_mask_of_a_photograph_to_validate_on_ends_a_run_before_its_fir
 
     with pytest.raises(DatasetError, match=r"IDRiD_01_EX\.tif: unreadable mask"):
         next(runner.train(plan))
+
+
+def test_a_photograph_to_validate_on_without_a_field_ends_a_run_before_its_first_step(plan, tmp_path):
+    blank = tmp_path / "blank.png"
+    Image.new("RGB", photographs.read(plan.cases[0].photograph).shape[::-1], (90, 60, 30)).save(blank)
+    cases = [tiny_set.replace(plan.cases[0], photograph=blank), *plan.cases[1:]]
+    broken = tiny_set.replace(
+        plan, cases=cases, folder=tmp_path / "run", validation=ValidationSchedule(every=4, photographs=2)
+    )
+
+    with pytest.raises(FieldError, match=r"blank\.png: "):
+        next(runner.train(broken))
 
 
 def test_progress_carries_the_last_scores(validated):
