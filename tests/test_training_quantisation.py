@@ -142,7 +142,7 @@ def test_memory_that_runs_out_is_no_full_disk(package):
 
     module = types.ModuleType("openvino")
     module.save_model = save_model
-    with pytest.raises(RuntimeError, match="bad_alloc"):
+    with pytest.raises(MemoryError, match="bad_alloc"):
         quantisation.add_graphs(module, package, graphs_of(package), RECORD)
 
 
