@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from foveate import models
+from foveate import atomic_files, models
 from foveate.cli.engine_hint import print_hint
 from foveate.cli.options import parse_date, read_first_line
 from foveate.cli.options.dicom import LoginOptions, PullOptions, WatchOptions
@@ -82,11 +82,12 @@ def watch(url: str, options: WatchOptions) -> int:
         if event.failed:
             failures.append(event.text)
 
-    if options.once:
-        done = watching.process_new(task, show)
-        print(f"{task.archive.url}: results of {quantity(done, 'photograph')} stored")
-        return 1 if failures else 0
-    watching.watch(task, options.every, lambda: False, show)
+    with atomic_files.reserve(task.out):
+        if options.once:
+            done = watching.process_new(task, show)
+            print(f"{task.archive.url}: results of {quantity(done, 'photograph')} stored")
+            return 1 if failures else 0
+        watching.watch(task, options.every, lambda: False, show)
     return 0
 
 
