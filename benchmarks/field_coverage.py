@@ -34,7 +34,7 @@ def measure(photograph, masks):
     """Return a photograph's field and, for each lesion, its pixels and how many of them lie outside."""
     pixels = np.asarray(Image.open(photograph))
     field = field_of_view.find(pixels)
-    inside = field_of_view.mask(field, Box(top=0, left=0, bottom=pixels.shape[0], right=pixels.shape[1]))
+    inside = field_of_view.mask(field, Box.whole(pixels.shape[:2]))
     counts = {}
     for lesion in LESIONS:
         paths = [path for path in masks if path.stem == f"{photograph.stem}_{lesion}"]

@@ -91,7 +91,7 @@ def main():
         }
         for photographs_used, outcome in rows.items():
             if outcome is not None:
-                kept_areas = ", ".join(f"{outcome.kept[code]:.2f}" for code in outcome.kept)
+                kept_areas = ", ".join(f"{area:.2f}" for area in outcome.covered.values())
                 changes = ", ".join(f"{-outcome.losses[code]:+.4f}" for code in outcome.losses)
                 lines.append(
                     f"| {effort} | {photographs_used} | {outcome.share:.1%} | {kept_areas} | {changes} |"

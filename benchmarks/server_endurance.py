@@ -346,7 +346,7 @@ def check(server, ledger):
     end = time.monotonic() + PATIENCE
     while True:
         photographs = everything(server)
-        waiting = [each for each in photographs.values() if each["state"] in {"queued", "looking"}]
+        waiting = [each for each in photographs.values() if each["state"] in {"queued", "running"}]
         if not waiting or time.monotonic() > end:
             break
         time.sleep(0.2)

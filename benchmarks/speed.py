@@ -426,7 +426,7 @@ def picture(measurements, path):
         return
     each = {size: measurements[f"{size} megapixels"] for size in sizes}
     phases = {
-        "inference": [(size, measurement.seconds["looking"]) for size, measurement in each.items()],
+        "inference": [(size, measurement.seconds["inference"]) for size, measurement in each.items()],
         "writing": [(size, measurement.seconds["writing"]) for size, measurement in each.items()],
         "reading": [(size, measurement.seconds["reading"]) for size, measurement in each.items()],
     }

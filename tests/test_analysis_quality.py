@@ -104,6 +104,13 @@ def test_detail_that_is_too_faint_is_blurred_even_if_sharp(contrast, expected):
     assert codes(*eye(contrast=contrast)) == expected
 
 
+@pytest.mark.parametrize(("channels", "expected"), [([1, 0, 2], ("colour",)), ([2, 1, 0], ("colour",))])
+def test_a_field_greener_or_bluer_than_red_is_oddly_coloured(channels, expected):
+    pixels, field = eye()
+
+    assert codes(np.ascontiguousarray(pixels[..., channels]), field) == expected
+
+
 def test_the_rim_does_not_count():
     pixels, field = eye(blur=6)
     rows, columns = np.ogrid[: pixels.shape[0], : pixels.shape[1]]

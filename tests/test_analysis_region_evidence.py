@@ -41,7 +41,7 @@ def test_no_evidence_asked_for_changes_nothing(seed, threshold):
 @given(seeds, st.floats(0.05, 0.95), st.floats(0.01, 20))
 def test_what_is_left_are_the_regions_with_enough_evidence(seed, threshold, evidence):
     stored = blobs(seed)
-    lowest = region_evidence.lowest_level(threshold)
+    lowest = region_evidence.lowest_lesion_level(threshold)
     before = regions.find(stored, lowest, "EX", 1, None)
     strong = [
         region.box
@@ -62,7 +62,7 @@ def test_levels_fall_to_just_below_the_threshold_or_stay(seed, threshold, eviden
     changed = suppressed(stored, threshold, evidence)
 
     is_changed = changed != stored
-    assert (changed[is_changed] == region_evidence.lowest_level(threshold) - 1).all()
+    assert (changed[is_changed] == region_evidence.lowest_lesion_level(threshold) - 1).all()
     assert (stored[is_changed] > changed[is_changed]).all()
 
 
@@ -70,7 +70,7 @@ def test_levels_fall_to_just_below_the_threshold_or_stay(seed, threshold, eviden
 @given(thresholds)
 def test_what_was_removed_is_no_lesion_in_any_format_and_what_is_lesion_in_one_was_measured(threshold):
     ramp = np.arange(65536, dtype=np.uint16).reshape(256, 256)
-    lowest = region_evidence.lowest_level(threshold)
+    lowest = region_evidence.lowest_lesion_level(threshold)
     is_lesion = [maps.quantise(ramp, format) >= maps.level(threshold, format) for format in ("png", "png16")]
 
     assert not any(mask[ramp < lowest].any() for mask in is_lesion)
@@ -132,5 +132,5 @@ def test_a_region_over_several_bands_is_lowered_in_its_own_map_alone():
     region_evidence.suppress(packed, 1, decision(0.5, 100.0))
 
     np.testing.assert_array_equal(packed[0], maps[0])
-    lowered = np.where(maps[1] == 40000, region_evidence.lowest_level(0.5) - 1, 0)
+    lowered = np.where(maps[1] == 40000, region_evidence.lowest_lesion_level(0.5) - 1, 0)
     np.testing.assert_array_equal(packed[1], lowered)

@@ -68,6 +68,7 @@ def test_a_new_file_has_the_permissions_of_the_umask(tmp_path):
     [
         (errno.ENOSPC, "no space is left there; free some"),
         (errno.EDQUOT, "quota"),
+        (errno.ENOMEM, "memory is full; free some, and start again"),
         (errno.EACCES, "may not write there; choose another folder"),
         (errno.EROFS, "read-only"),
         (errno.EIO, "check the disk"),

@@ -58,7 +58,7 @@ def test_predict_writes_everything_and_says_where_the_results_are(foveate, folde
     assert err == "[1/2] a: ok\n[2/2] clinic/b: ok\n"
     assert "2 photographs done, 1 other file skipped" in out
     assert re.search(
-        r"photographs a minute.*: reading [\d.]+ s, looking [\d.]+ s, writing [\d.]+ s each", out
+        r"photographs a minute.*: reading [\d.]+ s, inference [\d.]+ s, writing [\d.]+ s each", out
     )
     assert f"Look at {tmp_path / 'out' / 'index.html'}" in out
     assert "not a medical device" in out
@@ -123,7 +123,7 @@ def test_json_is_one_object_on_stdout(foveate, folder, model, tmp_path):
     assert good["error"] is None
     assert set(good["lesions"]) == {"EX", "MA"}
     assert set(good["lesions"]["EX"]) == {"count", "area_px", "area_fraction", "area_mm2"}
-    assert set(record["seconds_of"]) == {"reading", "looking", "writing"}
+    assert set(record["seconds_of"]) == {"reading", "inference", "writing"}
     assert (bad["status"], bad["lesions"]) == ("failed", {})
     assert "the file is empty" in bad["error"]
     assert "failed" in err

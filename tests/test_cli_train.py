@@ -6,8 +6,10 @@ import pytest
 
 pytest.importorskip("torch")
 
+import numpy as np
 import tiny_set
 import torch
+from PIL import Image
 
 from foveate import cli
 from foveate.cli import progress_steps
@@ -62,6 +64,18 @@ def test_a_recipe_is_trained_through_its_stages_with_what_was_set(data, publishe
     assert json.loads((folder / "split.json").read_text())["held_back"] == 1
     assert json.loads((folder / "settings.json").read_text())["set"]["stages.joint.steps"] == "2"
     assert "joint 2/2 loss" in capsys.readouterr().err
+
+
+def test_masks_to_look_at_are_named_in_a_warning(data, published, capsys):
+    (mask,) = data.rglob("IDRiD_01_EX.tif")
+    levels = np.asarray(Image.open(mask)) * 255
+    row = int(np.flatnonzero(levels.any(axis=1))[0])
+    levels[row] //= 2
+    Image.fromarray(levels).save(mask)
+
+    train(data, published, "--stage", "local", "--set=stages.local.steps=1")
+
+    assert "IDRiD_01_EX.tif: 2 levels from 127 to 255 all count as this lesion" in capsys.readouterr().err
 
 
 def test_another_layout_brings_its_lesions(data, published, tmp_path):

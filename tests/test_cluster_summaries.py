@@ -22,7 +22,7 @@ CODES = ("EX", "MA")
 PROVENANCE = Provenance(name="tiny", version="1.0", digest="0" * 64)
 
 REQUEST = PredictRequest(
-    name="", key="", provenance=PROVENANCE, settings={"lesions": list(CODES), "thresholds": {"EX": 0.5}}
+    name="", provenance=PROVENANCE, settings={"lesions": list(CODES), "thresholds": {"EX": 0.5}}
 )
 
 STARTED = datetime(2030, 1, 2, tzinfo=UTC)

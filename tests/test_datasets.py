@@ -1,10 +1,13 @@
 """A mask means the same in every type of file; a wrong mask is refused by name."""
 
+import errno
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from foveate.datasets import LARGEST_SHARE, Case, annotated, read_mask, truth
+from foveate.datasets import LARGEST_SHARE, Case, annotated, digest, read_mask, truth
 from foveate.errors import DatasetError
 
 SHAPE = (20, 30)
@@ -107,6 +110,18 @@ def test_a_missing_mask_file_is_refused(tmp_path):
         read_mask(tmp_path / "gone.tif", SHAPE)
 
 
+def test_memory_that_runs_out_is_no_damaged_file(tmp_path, monkeypatch):
+    palette(lesion()).save(tmp_path / "mask.png")
+
+    def run_out(*_, **__):
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(Path, "open", run_out)
+    for read in (lambda: read_mask(tmp_path / "mask.png", SHAPE), lambda: digest(tmp_path / "mask.png")):
+        with pytest.raises(OSError, match="Cannot allocate memory"):
+            read()
+
+
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data:UserWarning")  # Pillow's word on the third
 @pytest.mark.parametrize("content", [b"", b"a text", b"II*\0\x08\0\0\0"])
 def test_what_is_no_picture_is_refused(tmp_path, content):
@@ -195,3 +210,37 @@ def test_a_jpeg_is_no_mask_unless_its_smear_is_cut_off(tmp_path):
     with pytest.raises(DatasetError, match=r"mask\.jpg: JPEG blurs the edges of a mask; save it as PNG"):
         read_mask(tmp_path / "mask.jpg", SHAPE)
     np.testing.assert_array_equal(read_mask(tmp_path / "mask.jpg", SHAPE, 0.5), lesion())
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"format": "TIFF", "compression": "jpeg"}, "JPEG"),
+        ({"format": "WEBP", "quality": 80}, "WebP"),
+        ({"format": "PNG"}, None),
+        ({"format": "TIFF", "compression": "tiff_lzw"}, None),
+    ],
+)
+def test_the_compression_decides_and_not_the_ending(tmp_path, options, name):
+    Image.fromarray(lesion().astype(np.uint8) * 255).save(tmp_path / "mask.png", **options)
+
+    if name is None:
+        np.testing.assert_array_equal(read_mask(tmp_path / "mask.png", SHAPE), lesion())
+    else:
+        with pytest.raises(DatasetError, match=rf"mask\.png: {name} blurs the edges of a mask; save it as"):
+            read_mask(tmp_path / "mask.png", SHAPE)
+        np.testing.assert_array_equal(read_mask(tmp_path / "mask.png", SHAPE, 0.5), lesion())
+
+
+def test_the_highest_level_of_32_bits_is_lesion(tmp_path):
+    Image.fromarray(lesion().astype(np.int32) * -1).save(tmp_path / "mask.tif")  # 4294967295 without sign
+
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.tif", SHAPE), lesion())
+
+
+@pytest.mark.parametrize("level", [-1.0, np.nan])
+def test_floats_that_are_no_levels_are_refused(tmp_path, level):
+    Image.fromarray(np.where(lesion(), level, 0).astype(np.float32)).save(tmp_path / "mask.tif")
+
+    with pytest.raises(DatasetError, match=r"mask\.tif: has levels that are negative or no numbers; save it"):
+        read_mask(tmp_path / "mask.tif", SHAPE)

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -125,6 +126,60 @@ def test_the_same_file_and_the_same_pixels_twice_are_wrong(idrid):
     assert "IDRiD_01.jpg" in first
     assert "IDRiD_05.png: the same pixels as" in second
     assert "IDRiD_02.jpg" in second
+
+
+def test_a_photograph_twice_in_its_folder_is_wrong_and_the_others_are_checked(idrid):
+    original, copy = idrid / TOP / "IDRiD_01.jpg", idrid / TOP / "IDRiD_01.JPG"
+    shutil.copy(original, copy)
+
+    assert wrong(idrid) == [f"{original}: the same file as {copy}; remove one of the two"]
+    assert len(checks.check(idrid, layouts.IDRID).checked) == 3
+    with pytest.raises(DatasetError, match=r"IDRiD_01\.jpg: the same file as .*; remove one of the two"):
+        layouts.cases(idrid, layouts.IDRID, "train")
+
+    shutil.copy(idrid / TOP / "IDRiD_02.jpg", copy)
+    (clash, twin) = wrong(idrid)
+    assert clash == f"{original}: {copy} is called IDRiD_01 as well; rename one of them and its masks"
+    assert "the same file as" in twin
+
+
+def test_a_photograph_in_two_folders_may_share_its_mask(tmp_path):
+    for folder in ("a", "b"):
+        tiny_layouts.photograph(tmp_path / folder / "eye.png")
+    mask = tiny_layouts.mask(tmp_path / "masks" / "eye_EX.png")
+    layout = replace(
+        layouts.IDRID,
+        splits={
+            "train": tuple(
+                layouts.Folders(
+                    photographs=f"{folder}/*", masks={"EX": ("masks/{name}_EX",)}, annotated=("EX",)
+                )
+                for folder in ("a", "b")
+            )
+        },
+        roots=(".",),
+    )
+
+    (case,) = layouts.cases(tmp_path, layout, "train")
+
+    assert case.masks == {"EX": mask}
+
+
+def test_masks_to_look_at_are_told_in_one_line(idrid):
+    cases = layouts.cases(idrid, layouts.IDRID, "train")
+    assert checks.doubtful_masks(cases, ("EX", "MA")) == ""
+    for case in cases[:2]:
+        tiny_layouts.mask(case.masks["EX"], level=np.arange(6, dtype=np.uint8) + 200)
+    calls = []
+
+    line = checks.doubtful_masks(cases, ("EX", "MA"), lambda *call: calls.append(call))
+
+    assert line.startswith(f"{cases[0].masks['EX']}: 6 levels from 200 to 205 all count as this lesion")
+    assert line.endswith("(2 masks need a look: 'foveate data check' lists them)")
+    assert calls[-1] == (3, 3, "IDRiD_03")
+    assert checks.doubtful_masks(cases, ("MA",)) == ""
+    cases[0].masks["EX"].write_bytes(b"none")  # left to whoever uses it
+    assert "(1 mask needs a look: " in checks.doubtful_masks(cases, ("EX",))
 
 
 def test_a_photograph_of_one_split_in_another_is_wrong(idrid):

@@ -3,7 +3,7 @@
 import pytest
 import tiny_set
 
-from foveate.datasets import idrid
+from foveate.datasets import layouts
 from foveate.errors import DatasetError
 
 
@@ -26,7 +26,9 @@ def test_cases_are_listed_by_name_with_the_masks_that_exist(tmp_path):
 def test_the_folder_above_will_do(tmp_path):
     tiny_set.write(tmp_path / "idrid")
 
-    assert idrid.cases(tmp_path, "train") == idrid.cases(tmp_path / "idrid", "train")
+    assert layouts.cases(tmp_path, layouts.IDRID, "train") == layouts.cases(
+        tmp_path / "idrid", layouts.IDRID, "train"
+    )
 
 
 def test_a_folder_laid_out_otherwise_is_refused(tmp_path):
@@ -34,18 +36,18 @@ def test_a_folder_laid_out_otherwise_is_refused(tmp_path):
         DatasetError,
         match=r"has no folder 'A\. Segmentation/1\. Original Images/a\. Training Set' or .*; give the folder",
     ):
-        idrid.cases(tmp_path, "train")
+        layouts.cases(tmp_path, layouts.IDRID, "train")
 
 
 def test_a_part_without_photographs_is_refused(tmp_path):
     tiny_set.write(tmp_path)
 
     with pytest.raises(DatasetError, match=r"no photograph of split test, because .*b\. Testing Set/\*'"):
-        idrid.cases(tmp_path, "test")
+        layouts.cases(tmp_path, layouts.IDRID, "test")
 
 
 def test_the_release_has_54_photographs_to_train_on_and_masks_as_published(shared_data):
-    cases = idrid.cases(shared_data, "train")
+    cases = layouts.cases(shared_data, layouts.IDRID, "train")
 
     assert [case.name for case in cases] == [f"IDRiD_{number:02}" for number in range(1, 55)]
     counts = {code: sum(code in case.masks for case in cases) for code in ("EX", "HE", "MA", "SE")}

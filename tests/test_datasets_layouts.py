@@ -7,7 +7,7 @@ import pytest
 import tiny_layouts
 
 from foveate import lesions
-from foveate.datasets import annotated, idrid, is_annotated, layouts, truth
+from foveate.datasets import annotated, is_annotated, layouts, truth
 from foveate.errors import DatasetError
 
 CODES = ("EX", "MA", "HE", "SE")
@@ -163,7 +163,7 @@ def test_photographs_without_any_folder_of_masks_are_refused(tmp_path):
     with pytest.raises(
         DatasetError, match=r"has photographs, but no folder of masks \('A\. Segmentation/2\. All"
     ):
-        idrid.cases(tmp_path, "train")
+        layouts.cases(tmp_path, layouts.IDRID, "train")
 
 
 def test_masks_of_which_none_belongs_to_a_photograph_are_refused(tmp_path):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from strategies import laws, seeds
 
-from foveate.datasets import idrid, layouts, read_mask, splits
+from foveate.datasets import layouts, read_mask, splits
 from foveate.datasets.splits import PhotographGroup
 from foveate.errors import DatasetError, OutputError, SettingError
 from foveate.training import recipes
@@ -20,83 +20,22 @@ from foveate.training import recipes
 IDRID = Path(recipes.__file__).parent / "splits" / "idrid.json"
 
 
-@st.composite
-def burden_lists(draw):
-    """Return (burdens, number of folds)."""
-    count = draw(st.integers(2, 6))
-    return draw(
-        st.lists(
-            st.tuples(st.sampled_from([0.0, 1.0]), st.integers(0, 9).map(float)), min_size=count, max_size=40
-        )
-    ), count
-
-
-def named(burdens):
-    return [f"p{number:02}" for number in range(len(burdens))]
-
-
-@laws
-@given(burden_lists(), seeds)
-def test_every_photograph_gets_one_fold_and_folds_differ_by_one_in_size(drawn_burdens, seed):
-    burdens, count = drawn_burdens
-
-    folds = splits.assign_folds_by_burden(named(burdens), burdens, count, seed)
-
-    assert sorted(folds) == named(burdens)
-    sizes = np.bincount(list(folds.values()), minlength=count)
-    assert len(sizes) == count
-    assert sizes.max() - sizes.min() <= 1
-
-
-@laws
-@given(burden_lists(), seeds)
-def test_neighbours_in_burden_go_to_different_folds(drawn_burdens, seed):
-    burdens, count = drawn_burdens
-    names = named(burdens)
-
-    folds = splits.assign_folds_by_burden(names, burdens, count, seed)
-
-    order = sorted(range(len(names)), key=lambda i: (burdens[i], names[i]))
-    for start in range(0, len(order), count):
-        neighbours = [folds[names[i]] for i in order[start : start + count]]
-        assert len(set(neighbours)) == len(neighbours)
-
-
-@laws
-@given(burden_lists(), seeds)
-def test_the_assignment_depends_on_the_seed_alone_not_on_the_order_of_the_names(drawn_burdens, seed):
-    burdens, count = drawn_burdens
-    names = named(burdens)
-
-    folds = splits.assign_folds_by_burden(names, burdens, count, seed)
-
-    assert splits.assign_folds_by_burden(names, burdens, count, seed) == folds
-    assert splits.assign_folds_by_burden(names[::-1], burdens[::-1], count, seed) == folds
-
-
-def test_another_seed_gives_another_assignment():
-    burdens = [(float(number),) for number in range(20)]
-
-    assignments = [splits.assign_folds_by_burden(named(burdens), burdens, 5, seed) for seed in range(4)]
-
-    assert any(assignments[0] != folds for folds in assignments[1:])
-
-
 @pytest.mark.parametrize(
     ("photographs", "count", "message"),
     [
-        (3, 1, "3 photographs cannot be divided into 1 fold; use 2 to 3 folds"),
-        (3, 4, "3 photographs cannot be divided into 4 folds; use 2 to 3 folds"),
-        (2, 3, "2 photographs cannot be divided into 3 folds; use 2 folds"),
-        (1, 2, "1 photograph cannot be divided into 2 folds; add photographs"),
-        (0, 2, "0 photographs cannot be divided into 2 folds; add photographs"),
+        (3, 1, "3 photographs {} cannot be divided into 1 fold; use 2 to 3 folds, or {}"),
+        (3, 4, "3 photographs {} cannot be divided into 4 folds; use 2 to 3 folds, or {}"),
+        (2, 3, "2 photographs {} cannot be divided into 3 folds; use 2 folds, or {}"),
+        (1, 2, "1 photograph {} cannot be divided into 2 folds; add photographs, or {}"),
+        (0, 2, "0 photographs {} cannot be divided into 2 folds; add photographs, or {}"),
     ],
 )
 def test_too_few_folds_or_photographs_are_refused_with_what_is_possible(photographs, count, message):
     with pytest.raises(DatasetError) as refusal:
-        splits.assign_folds_by_burden(list("abc")[:photographs], [(0.0,)] * photographs, count, 0)
+        splits.require_divisible(photographs, count, 0)
 
-    assert str(refusal.value) == message
+    by_hand = 'write the folds yourself ({"folds": {NAME: NUMBER}}) and train with --split FILE.json'
+    assert str(refusal.value) == message.format("(those of one eye are counted once)", by_hand)
 
 
 def test_a_split_parts_the_photographs():
@@ -165,15 +104,17 @@ def test_idrid_s_54_photographs_lie_each_in_one_of_five_folds():
 
 
 def test_idrid_s_folds_are_reproduced_by_seed_2019(shared_data):
-    cases = idrid.cases(shared_data, "train")
-    burdens = []
-    for case in cases:
+    """Each five photographs that follow one another by soft exudates, then by haemorrhage area, are dealt."""
+    burdens = {}
+    for case in layouts.cases(shared_data, layouts.IDRID, "train"):
         he = read_mask(case.masks["HE"], (2848, 4288)).sum() if "HE" in case.masks else 0
-        burdens.append((float("SE" in case.masks), float(he)))
+        burdens[case.name] = ("SE" in case.masks, he, case.name)
 
-    assert splits.assign_folds_by_burden([case.name for case in cases], burdens, 5, 2019) == splits.read(
-        IDRID
-    )
+    order, generator, folds = sorted(burdens, key=burdens.get), np.random.default_rng(2019), {}
+    for start in range(0, len(order), 5):
+        folds |= dict(zip(order[start : start + 5], generator.permutation(5).tolist(), strict=False))
+
+    assert folds == splits.read(IDRID)
 
 
 LESIONS = ("EX", "MA", "SE")
@@ -254,6 +195,14 @@ def test_a_stratified_assignment_depends_on_the_seed_alone_not_on_the_order(draw
     assert splits.assign_folds(members[::-1], count, seed) == folds
 
 
+def test_another_seed_gives_another_assignment():
+    members = photograph_groups([(1, [(1, 100 + number)] * 3) for number in range(20)])
+
+    assignments = [splits.assign_folds(members, 5, seed) for seed in range(4)]
+
+    assert any(assignments[0] != folds for folds in assignments[1:])
+
+
 def test_areas_of_all_lesions_are_even_where_presence_is():
     px = np.random.default_rng(0).integers(100, 1000, (40, 3))
     members = photograph_groups([(1, [(1, int(area)) for area in row]) for row in px])
@@ -268,8 +217,6 @@ def test_areas_of_all_lesions_are_even_where_presence_is():
 def test_a_seed_below_0_is_refused():
     with pytest.raises(SettingError, match="seed is -1; give 0 or more"):
         splits.assign_folds(photograph_groups([(1, [(1, 9)] * 3)] * 3), 2, -1)
-    with pytest.raises(SettingError, match="seed is -1; give 0 or more"):
-        splits.assign_folds_by_burden(["a", "b"], [(1.0,), (2.0,)], 2, -1)
 
 
 def test_too_few_groups_are_refused():

@@ -106,6 +106,17 @@ def test_photographs_are_pulled_processed_and_pushed_once(orthanc, archive, mode
 
 
 @needs_orthanc
+def test_a_photograph_padded_with_zeros_is_pulled(orthanc, archive, tmp_path):
+    pixels = tiny_package.fundus()
+    orthanc.put(encode(tiny_dicom.op(pixels)) + bytes(512))
+
+    assert transfer.pull(archive, tmp_path, archive.studies()).transferred == 1
+
+    (path,) = tmp_path.rglob("1.2*.dcm")
+    np.testing.assert_array_equal(read(path).pixels, pixels)
+
+
+@needs_orthanc
 def test_a_second_computer_with_the_same_results_stores_nothing(orthanc, archive, model, tmp_path):
     put(orthanc, 0)
     for computer in ("first", "second"):

@@ -44,3 +44,9 @@ def test_libraries_say_in_their_own_words_that_memory_ran_out(error):
 )
 def test_other_errors_do_not(error):
     assert not errors.is_out_of_memory(error)
+
+
+def test_what_an_error_says_is_one_line_or_the_name_of_its_type():
+    assert errors.one_line(ValueError("a\n  b\tc")) == "a b c"
+    assert errors.one_line(ValueError("a\n  b\tc"), 3) == "a b"
+    assert errors.one_line(MemoryError(), 3) == "MemoryError"

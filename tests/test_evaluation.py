@@ -501,6 +501,48 @@ def test_a_map_that_is_missing_is_named_before_the_first_photograph_is_scored(ow
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda mask: mask.write_bytes(mask.read_bytes()[:-20]), "unreadable mask"),
+        (lambda mask: Image.new("L", (20, 30)).save(mask), "the mask has 30 x 20 px, its photograph"),
+    ],
+    ids=["cut off", "another size"],
+)
+def test_a_mask_that_cannot_be_used_ends_an_evaluation_before_the_first_photograph(
+    own_set, tmp_path, capsys, damage, message
+):
+    data = as_idrid(own_set)
+    (mask,) = data.rglob("eye1_MA.tif")
+    damage(mask)
+    model = str(tiny_package.build(tmp_path / "tiny"))
+    common = ["evaluate", "--data", str(data), "--model", model, "--out", str(tmp_path / "out")]
+
+    assert cli.run([*common, "--lesions", "EX,MA"]) == 1
+
+    shown = capsys.readouterr().err
+    assert f"eye1_MA.tif: {message}" in shown.splitlines()[-1]
+    assert "[1/2]" not in shown
+    assert cli.run([*common, "--lesions", "EX"]) == 0  # this mask is not read
+
+
+def test_masks_with_soft_edges_are_named_in_a_warning(own_set, tmp_path, capsys):
+    data, maps = as_idrid(own_set), tmp_path / "maps"
+    for mask in data.rglob("eye*_EX.tif"):
+        levels = np.asarray(Image.open(mask)).copy()
+        maps.mkdir(exist_ok=True)
+        Image.fromarray(levels).save(maps / mask.with_suffix(".png").name)
+        levels[110] //= 2
+        Image.fromarray(levels).save(mask)
+    common = ["evaluate", "--data", str(data), "--lesions", "EX", "--out", str(tmp_path / "out")]
+
+    assert cli.run([*common, "--predictions", str(maps)]) == 0
+
+    shown = capsys.readouterr().err
+    assert "eye0_EX.tif: 2 levels from 127 to 255 all count as this lesion" in shown
+    assert "(2 masks need a look: 'foveate data check' lists them)" in shown
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/cards/idrid.md"])
 def test_the_command_beside_the_test_part_s_figures_scores_the_download_as_published(page, tmp_path):
     data = tmp_path / "IDRID"

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import tiny_package
+from PIL import Image
 
 from foveate.datasets import Case, layouts
 from foveate.errors import DatasetError, LesionError, SettingError
@@ -46,6 +47,17 @@ def test_a_map_of_every_kind_is_read_as_it_was_written(tmp_path, name):
 
     assert stored.dtype == STORED[name].dtype
     np.testing.assert_array_equal(stored, STORED[name])
+
+
+def test_16_bit_levels_of_which_0_is_white_are_inverted(tmp_path):
+    for name, meaning in (("white.tif", 0), ("black.tif", 1)):
+        stored = Image.fromarray(STORED["map.tif"])  # Pillow writes 16 bits as they are
+        stored.save(tmp_path / name, tiffinfo={sources.PHOTOMETRIC: meaning})
+
+    white, black = (sources.read_map(tmp_path / name, SHAPE) for name in ("white.tif", "black.tif"))
+
+    np.testing.assert_array_equal(black, STORED["map.tif"])
+    np.testing.assert_array_equal(white, 65535 - STORED["map.tif"])
 
 
 @pytest.mark.parametrize("format", maps.FORMATS)

@@ -194,6 +194,19 @@ def test_a_picture_that_has_the_shape_already_is_returned_without_a_copy():
     assert canvas.resample(picture, (9, 7)) is picture
 
 
+@pytest.mark.parametrize(
+    ("shape", "side", "expected"),
+    [((40, 60), 30, (20, 30)), ((61, 40), 30, (30, 20)), ((7, 9), 30, (7, 9)), ((1, 300), 30, (1, 30))],
+)
+def test_a_picture_is_shrunk_to_its_longer_side_and_never_grows(shape, side, expected):
+    picture = np.arange(3 * shape[0] * shape[1]).reshape(*shape, 3).astype(np.uint8)
+
+    shrunk = canvas.shrink(picture, side)
+
+    assert shrunk.shape[:2] == expected
+    assert np.array_equal(shrunk, canvas.resample(picture, expected))
+
+
 @laws
 @given(sizes, sizes, turns, seeds)
 def test_turning_and_resampling_commute(old, new, quarter, seed):

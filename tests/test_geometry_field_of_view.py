@@ -456,12 +456,12 @@ def test_the_largest_lit_patch_is_found_wherever_it_lies(height, width, share, s
             with pytest.raises(FieldError, match="black"):
                 field_of_view._largest_lit_patch(pixels)
             return
-        filled, top, left = field_of_view._largest_lit_patch(pixels)
+        filled, box = field_of_view._largest_lit_patch(pixels)
 
     rows, columns = np.nonzero(largest)
-    assert (top, left) == (rows.min(), columns.min())
-    assert filled.shape == (np.ptp(rows) + 1, np.ptp(columns) + 1)
-    assert filled[rows - top, columns - left].all()
+    assert (box.top, box.left) == (rows.min(), columns.min())
+    assert filled.shape == box.shape == (np.ptp(rows) + 1, np.ptp(columns) + 1)
+    assert filled[rows - box.top, columns - box.left].all()
 
 
 def test_a_small_lit_patch_in_the_middle_does_not_hide_the_disc():

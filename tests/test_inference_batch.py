@@ -149,7 +149,7 @@ def test_run_json_records_what_ran(job):
         "engine": "red",
         "format": "png16",
     }
-    assert set(record["times"]["by_phase"]) == {"reading", "looking", "writing"}
+    assert set(record["times"]["by_phase"]) == {"reading", "inference", "writing"}
     assert record["times"]["workers"] == 1
 
 
@@ -730,6 +730,19 @@ def test_photographs_that_other_paths_rename_are_named(finished, folder, tmp_pat
         match=r"results of \S*photos/(\w)\.png are named \1 there, and this run would name them photos/\1:",
     ):
         run(replace(finished, paths=given, out=finished.out, resume=True))
+
+
+def test_a_photograph_whose_name_was_cut_at_its_last_dot_is_named(job, folder):
+    (folder / "a.png").rename(folder / "1.2.840")
+    cut = replace(job, paths=[str(folder / "b.png"), str(folder / "1.2.840")])
+    run(cut)
+    for path in list(job.out.rglob("1.2.840*")):  # as earlier versions named its results
+        path.rename(path.with_name(path.name.replace("1.2.840", "1.2")))
+
+    with pytest.raises(
+        OutputError, match=r"results of \S*1\.2\.840 are named 1\.2 there, and .* name them 1\.2\.840: "
+    ):
+        run(replace(cut, resume=True))
 
 
 def test_a_run_that_takes_the_drafts_of_another_for_leftovers_loses_no_result(finished, monkeypatch):

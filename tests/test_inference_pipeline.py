@@ -289,7 +289,7 @@ def test_regions_with_too_little_evidence_are_below_the_threshold_whatever_the_u
     for code, before, after in zip(
         plain.decisions, plain.probabilities.maps, quiet.probabilities.maps, strict=True
     ):
-        cap = region_evidence.lowest_level(model.decisions[code].threshold) - 1
+        cap = region_evidence.lowest_lesion_level(model.decisions[code].threshold) - 1
         assert before.max() > cap
         np.testing.assert_array_equal(after, np.minimum(before, cap))
 

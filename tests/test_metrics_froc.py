@@ -179,6 +179,75 @@ def test_sensitivity_at_a_rate_has_at_most_so_many_false_positives():
     assert froc.false_positives(2)(table)[0] == 10
 
 
+def discs(seed, shift):
+    """Return a map of 65 discs, and a truth of 25 of them that are rather more probable.
+
+    Args:
+        seed: of the positions, sizes and logits.
+        shift: added to the logits; a network that is not calibrated may state high odds for all discs.
+    """
+    rng, shape = np.random.default_rng(seed), (500, 600)
+    truth, logits = np.zeros(shape, np.uint8), np.full(shape, -20.0)
+    for index, cell in enumerate(rng.permutation(120)[:65].tolist()):
+        disc = np.zeros(shape, np.uint8)
+        centre = (25 + 50 * (cell % 12), 25 + 50 * (cell // 12))
+        cv2.circle(disc, centre, int(rng.integers(3, 12)), 1, cv2.FILLED)
+        logits[disc > 0] = rng.normal(3.0 if index < 25 else -0.5, 2.0) + shift
+        if index < 25:
+            truth |= disc
+    return np.rint(65535 / (1 + np.exp(-logits))).astype(np.uint16), truth > 0
+
+
+def rows_of_discs(shift, count=8, dtype=np.uint16):
+    """Return the rows of several photographs of discs."""
+    rows = []
+    for seed in range(count):
+        stored, truth = discs(seed, shift)
+        stored = stored if dtype == np.uint16 else np.rint(stored / 257).astype(dtype)
+        rows.append(metrics.detect(stored, truth, THRESHOLDS)["one_pixel"].table_row())
+    return np.stack(rows)
+
+
+@pytest.mark.parametrize("shift", [3, 5, 6])
+def test_the_sensitivity_at_a_rate_is_that_of_the_same_map_with_other_odds(shift):
+    draws = metrics.resample_photographs(8)
+
+    calibrated, confident = (
+        froc.estimate_at(4.0, rows_of_discs(added), draws, "none") for added in (0, shift)
+    )
+
+    assert calibrated.low > 0.4
+    for end in ("value", "low", "high"):
+        assert getattr(confident, end) == pytest.approx(getattr(calibrated, end), abs=0.08)
+
+
+def test_nothing_is_said_where_even_the_highest_level_has_more_false_positives():
+    fine, saturated = rows_of_discs(6), rows_of_discs(6, dtype=np.uint8)  # 8 bits end at .996
+    draws = metrics.resample_photographs(8)
+
+    estimate = froc.estimate_at(4.0, saturated, draws, "none is annotated")
+    gains = (froc.gain_at(4.0, fine, saturated), froc.gain_at(4.0, saturated, fine))
+
+    assert (saturated.sum(axis=0)[len(THRESHOLDS)]) > 4 * 8
+    assert {*gains, estimate} == {metrics.Estimate(value=None, reason=froc.SATURATED)}
+    no_lesion = saturated.copy()
+    no_lesion[:, : len(THRESHOLDS)] = no_lesion[:, -2] = 0
+    assert froc.estimate_at(4.0, no_lesion, draws, "none is annotated").reason == "none is annotated"
+
+
+def test_there_is_no_interval_where_the_maps_are_saturated_in_many_samples():
+    # two thresholds: true positives, false positives, lesions, photographs
+    rows = np.array([[2, 3, 7, 20, 4, 1], [1, 3, 0, 20, 4, 1], [2, 4, 2, 20, 4, 1]], np.float64)
+    draws = metrics.resample_photographs(3)
+
+    for rate, has_interval in ((7.0, True), (4.0, False)):  # 3 on average, but 7 in one photograph
+        estimate = froc.estimate_at(rate, rows, draws, "none is annotated")
+        gain = froc.gain_at(rate, rows, rows)
+        assert estimate.value == 5 / 12
+        assert gain.value == 0
+        assert (estimate.low is not None) == (gain.high is not None) == has_interval
+
+
 def test_without_lesions_sensitivity_is_undefined_but_false_positives_are_not():
     table = np.array([[0, 0, 3, 4, 0, 1]], np.float64)
 

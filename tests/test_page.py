@@ -717,18 +717,22 @@ def test_the_fields_of_the_grid_and_the_outside_hold_all_regions(opened):
     assert opened.evaluate("() => foveate.state.photograph.grid.fovea.x") > 0  # and it is kept
 
 
-def test_compared_with_the_same_masks_every_pixel_is_true(opened, reference):
+def test_compared_with_the_same_masks_every_pixel_is_in_both(opened, reference):
     opened.locator("#compare-section summary").click()
     opened.set_input_files(
         "#reference-files", [reference / "out" / "masks" / f"{KEY}_{code}.png" for code in ("EX", "MA")]
     )
     until(opened, "() => document.querySelectorAll('#agreement tbody tr').length === 2")
     rows = [row.split() for row in opened.locator("#agreement tbody tr").all_inner_texts()]
+    headings = opened.locator("#agreement thead th").all_inner_texts()
+    legend = opened.locator("#compare .legend .chip").all_inner_texts()
     show_only(opened, "EX")
 
-    for _, true, false, missed, dice in rows:
-        assert (false, missed, dice) == ("0", "0", "1.00")
-        assert int(true.replace(",", "")) > 0
+    assert headings == [*legend, "Dice"]
+    assert legend == ["Both", "Only the result", "Only the other mask"]
+    for _, both, result_only, other_only, dice in rows:
+        assert (result_only, other_only, dice) == ("0", "0", "1.00")
+        assert int(both.replace(",", "")) > 0
     assert drawn_pixels(opened) > 0
 
 

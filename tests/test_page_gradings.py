@@ -83,13 +83,29 @@ def test_two_people_grade_and_a_third_decides(address):
         carol = open_as(browser, address, photograph, "Carol")
         carol.locator("#adjudicate").wait_for()
         carol.locator("#grading", has_text="Dice 1.00").wait_for()  # computed when it is asked for
-        carol.locator("#reviewed").click()
-        carol.locator("#message", has_text="nobody has begun to decide between its gradings").wait_for()
-        assert not carol.locator("#reviewed").is_checked()
+        assert carol.locator("#reviewed").is_disabled()
         carol.locator("#adjudicate").click()
         carol.locator("#grading", has_text="Decided by Carol").wait_for()
         carol.locator("#reviewed").check()
         tiny_page.until(carol, "() => foveate.isIdle() && foveate.state.photograph.reviewed_at")
+
+
+REFUSALS = """() => {
+  const reason = (selector) => {
+    const control = document.querySelector(selector);
+    return control.disabled ? (control.closest(".choice") ?? control).title : "";
+  };
+  return ["#reviewed", "#accept", "#brush-tool", "#level-EX"].map((selector) =>
+    reason(selector.replace("#brush-tool", "#tool [value=brush]")));
+}"""
+"""Why a review, a verdict, a stroke and a threshold would be refused; "" for those that would not."""
+
+
+def refused(page):
+    """Return why the server would refuse what the page offers, after a region was selected."""
+    tiny_page.until(page, "() => foveate.isIdle()")
+    page.locator("#regions [role=option]").first.click()
+    return page.evaluate(REFUSALS)
 
 
 def test_a_graders_list_never_holds_both_the_photograph_and_their_copy(address):
@@ -134,19 +150,61 @@ def test_the_next_grader_at_the_same_screen_still_finds_the_photograph(address):
         assert page.locator("#photographs li.open").count() == 1
 
 
-def test_nobody_but_the_grader_ends_a_grading(address):
+ENABLED = """() => [
+    "#reviewed", "#undo", "#accept", "#tool [value=brush]", "#level-EX", "#spacing", "#note", "#eye input",
+    "#grid", "#reference-files", "#downloads > .row:last-child button",
+].filter((selector) => !document.querySelector(selector).disabled)"""
+"""Which of all that changes a photograph can be used."""
+
+
+def test_nobody_but_the_grader_changes_or_ends_a_grading(address):
     with tiny_page.chromium() as browser:
         ann = open_as(browser, address, None, "Ann")
         photograph = ann.evaluate("() => foveate.state.photograph.id")
         ann.locator("#grading-begin").click()
         ann.locator("#grading-done").wait_for()
         copy = ann.evaluate("() => foveate.state.photograph.id")
+        stroke = {"lesion": "EX", "tool": "brush", "diameter": 9, "points": [[60.5, 60.5]]}
+        assert ann.request.post(f"{address}/api/photographs/{copy}/corrections/strokes", data=stroke).ok
         ben = open_as(browser, address, photograph, "Ben")
         ben.locator("#grading-begin").wait_for()
         ben.evaluate("(id) => { location.hash = id; }", copy)
         ben.locator("#grading", has_text="Grading of Ann").wait_for()
 
         assert ben.locator("#grading button").all_inner_texts() == ["Back to the photograph"]
+        another = "This is the grading of Ann: begin your own."
+        tiny_page.until(ben, "() => foveate.state.view.corrections?.can_undo")
+        assert refused(ben) == [another] * 4
+        assert ben.evaluate(ENABLED) == []
+        sent, messages = [], []
+        ben.on("request", lambda request: sent.append(request.method))
+        for key in ("t", "z", "a", "b", ".", "g"):
+            ben.evaluate("() => { document.getElementById('message').textContent = ''; }")
+            ben.keyboard.press(key)
+            messages.append(ben.locator("#message").inner_text())
+        assert messages == [another] * 6
+
+        grid = {"fovea": {"x": 128, "y": 128}, "disc": {"x": 178, "y": 120}}
+        assert ann.request.patch(f"{address}/api/photographs/{copy}", data={"grid": grid}).ok
+        ben.reload()
+        tiny_page.until(ben, "() => window.foveate?.isIdle() && foveate.state.view?.corrections?.can_undo")
+        ben.locator("#grid").evaluate("(button) => button.click()")
+        handle = ben.locator("#annotations .handle.fovea").bounding_box()
+        ben.mouse.move(handle["x"] + 7, handle["y"] + 7)
+        ben.mouse.down()
+        ben.mouse.move(handle["x"] + 30, handle["y"] + 30)
+        ben.mouse.up()
+        assert ben.locator("#message").inner_text() == another
+        assert ben.locator("#annotations .handle.fovea").bounding_box() == handle
+        assert set(sent) <= {"GET"}
+
+        ben.locator("#regions [role=option]").first.click()
+        ben.locator("#author").fill("")
+        nameless = ben.evaluate(ENABLED)
+        ben.locator("#author").fill("Ann")
+        assert nameless == ["#grid"]  # it is shown
+        assert len(ben.evaluate(ENABLED)) == 11
+        ben.locator("#author").fill("Ben")
         ben.locator("#grading-back").click()
         ben.locator("#grading-begin").wait_for()
 
@@ -327,9 +385,61 @@ def test_gradings_that_cannot_be_read_are_named_all_before_a_deletion(browser, a
     page.close()
 
     assert question == (
-        "Delete two, with its result and corrections, and all gradings of it? "
+        "Delete two, with its result and corrections, and all gradings of it, whose graders were not read? "
         "It is removed from the server's disk."
     )
+
+
+def delete_selection(page, search):
+    """Ask to delete all photographs that a search finds; return the question."""
+    page.locator("#list-search").fill(search)
+    page.locator("#select").click()
+    page.locator("#select-all").click()
+    page.locator("#delete-selected").click()
+    page.locator("#confirm-dialog[open]").wait_for()
+    return page.locator("#confirm-text").inner_text()
+
+
+def test_graders_that_were_read_are_named_although_others_were_not(browser, address):
+    request = tiny_page.new_context(browser).request
+    identifier = graded_by_two(request, address, "partly 1")
+    unread = photograph(request, address, "partly 2")
+    page = open_as(browser, address, identifier, "Carol")
+    busy = {"error": {"code": "busy", "message": "too many requests at once"}}
+    page.route(f"**/{unread}/gradings**", lambda route: route.fulfill(status=429, json=busy))
+    question = delete_selection(page, "partly")
+    page.close()
+
+    assert question == (
+        "Delete 2 photographs, with results and corrections, and the gradings by Ann and Ben, and all "
+        "gradings of 1 of them, whose graders were not read? They are removed from the server's disk."
+    )
+
+
+def test_each_reason_for_which_photographs_are_kept_is_said(browser, address):
+    request = tiny_page.new_context(browser).request
+    original = graded_by_two(request, address, "kept 1")
+    for name in ("kept 2", "kept 3"):
+        photograph(request, address, name)
+    page = open_as(browser, address, original, "Ann")
+    tiny_page.until(page, "() => foveate.state.photograph?.grading?.grader === 'Ann'")
+    busy = {"error": {"code": "busy", "message": "it is busy"}}
+    copy = page.evaluate("() => foveate.state.photograph.id")
+
+    def refuse(route):
+        passes = route.request.method != "DELETE" or copy in route.request.url
+        return route.continue_() if passes else route.fulfill(status=422, json=busy)
+
+    page.route("**/api/photographs/*", refuse)
+    page.locator("#list-order").select_option("name")
+    delete_selection(page, "kept")
+    page.locator("#confirm-yes").click()
+    page.locator("#message", has_text="Not deleted").wait_for()
+    message = page.locator("#message").inner_text()
+    page.close()
+
+    assert message.startswith("Not deleted: kept 1 (1 of 3): this grading is done")
+    assert message.endswith(". kept 2 and kept 3 (2 of 3): it is busy")
 
 
 def test_of_a_selection_only_the_grading_that_is_done_is_kept(browser, address):
@@ -339,10 +449,7 @@ def test_of_a_selection_only_the_grading_that_is_done_is_kept(browser, address):
     page = open_as(browser, address, original, "Ann")
     tiny_page.until(page, "() => foveate.state.photograph?.grading?.grader === 'Ann'")
     copy = page.evaluate("() => foveate.state.photograph.id")
-    page.locator("#list-search").fill("chosen")
-    page.locator("#select").click()
-    page.locator("#select-all").click()
-    page.locator("#delete-selected").click()
+    delete_selection(page, "chosen")
     page.locator("#confirm-yes").click()
     page.locator("#message", has_text="Not deleted: chosen 1 (1 of 3): this grading is done").wait_for()
     page.locator(f'#photographs li[data-id="{copy}"]').wait_for()
@@ -456,3 +563,74 @@ def test_with_double_grading_nothing_is_said_of_shared_corrections(browser, addr
 
     assert shared == ""
     assert helped.startswith("Two people grade each photograph")
+
+
+def test_what_the_server_would_refuse_is_disabled_and_says_why(browser, address):
+    request = tiny_page.new_context(browser).request
+    identifier = photograph(request, address, "early")
+    at = f"{address}/api/photographs/{identifier}"
+    ann = open_as(browser, address, identifier, "Ann")
+    ann.locator("#grading-begin").wait_for()
+    before = refused(ann)
+    ann.locator("#grading-begin").click()
+    ann.locator("#grading-done").wait_for()
+    own = refused(ann)
+    ann.locator("#grading-done").click()
+    ann.locator("#grading-again").wait_for()
+    done = refused(ann)
+    ann.close()
+    copy = request.post(f"{at}/gradings", data={"grader": "Ben"}).json()["id"]
+    request.put(f"{address}/api/photographs/{copy}/grading", data={"done": True})
+
+    carol = open_as(browser, address, identifier, "Carol")
+    carol.locator("#adjudicate").wait_for()
+    undecided, sent, messages = refused(carol), [], []
+    carol.on("request", lambda request: sent.append(request.method))
+    for key in ("t", "a", "x", "b", "."):
+        carol.evaluate("() => { document.getElementById('message').textContent = ''; }")
+        carol.keyboard.press(key)
+        messages.append(carol.locator("#message").inner_text())
+    methods = set(sent)
+    opened, tool = carol.evaluate("() => [foveate.state.photograph.id, foveate.state.tool]")
+    carol.locator("#adjudicate").click()
+    carol.locator("#grading", has_text="Decided by Carol").wait_for()
+    decided = refused(carol)
+    carol.locator("#author").fill("ann")
+    by_grader = carol.evaluate(REFUSALS)
+    carol.close()
+
+    assert before == ["At least two people must grade this photograph first: see Review and downloads."] * 4
+    assert own == decided == [""] * 4
+    assert done == ["This grading is done: reopen it before you change it."] * 4
+    reason = (
+        "Nobody has begun to decide between its gradings: choose Decide under Review and downloads first."
+    )
+    assert undecided == [reason] * 4
+    assert messages == [reason] * 5
+    assert methods <= {"GET"}
+    assert (opened, tool) == (identifier, "move")
+    assert by_grader == ["Ann has graded this photograph: somebody else must decide."] * 3 + [""]
+
+
+def test_where_gradings_cannot_be_read_the_server_decides(browser, address):
+    page = tiny_page.new_context(browser).new_page()
+    identifier = photograph(page.request, address, "unread")
+    busy = {"error": {"code": "busy", "message": "too many requests at once"}}
+    held = []
+
+    def hold(route):
+        held.append(route)
+
+    page.route("**/gradings", hold)
+    page.goto(f"{address}#{identifier}")
+    tiny_page.until_answer(page, lambda: held, bool)
+    tiny_page.until(page, "() => window.foveate?.state.view?.corrections")
+    waiting = refused(page)
+    for route in held:
+        route.fulfill(status=429, json=busy)
+    page.locator("#message", has_text="The gradings could not be read").wait_for()
+    failed = refused(page)
+    page.close()
+
+    assert waiting == ["The gradings of this photograph are being loaded."] * 4
+    assert failed == [""] * 4

@@ -15,6 +15,8 @@ import tiny_package
 import tiny_page
 from tiny_page import CHROMIUM, until
 
+from foveate.writers.tables import square_millimetres
+
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium; install Debian's package of that name")
 
 MANY = 2000
@@ -163,7 +165,7 @@ def test_of_two_windows_that_review_at_once_the_first_name_stays(dropped):
     assert said == "'Reviewed'"
 
 
-@pytest.mark.parametrize("state", ["queued", "looking", "failed"])
+@pytest.mark.parametrize("state", ["queued", "running", "failed"])
 def test_what_is_not_analysed_yet_cannot_be_marked_as_reviewed(browser, address, dropped, state):
     error = {"code": "no_field", "message": "No field."} if state == "failed" else None
     other = on_server(dropped, address)["b_OS"]
@@ -402,6 +404,27 @@ def progress(route, told):
     return route.fulfill(json=told | {"id": route.request.url.split("/")[-1]})
 
 
+def test_a_report_that_lacks_photographs_says_so(dropped):
+    told = {"state": "done", "total": 3, "error": None, "paper": "a4", "batch": "0" * 32}
+    lines = []
+    dropped.route("**/api/report-jobs/*", lambda route: progress(route, told))
+    for done in (3, 2, 1):
+        told["done"] = done
+        with dropped.expect_response(
+            lambda answer: "/api/report-jobs/" in answer.url and answer.request.method == "GET"
+        ):
+            dropped.locator("#batch-report, #batch-report-again").click()
+        dropped.locator("#batch-report-pdf").wait_for()
+        lines.append(dropped.locator("#batch-report-missing").all_inner_texts())
+    dropped.unroute("**/api/report-jobs/*")
+
+    assert lines == [
+        [],
+        ["1 of 3 photographs was being analysed again and is not in it; make it again."],
+        ["2 of 3 photographs were being analysed again and are not in it; make it again."],
+    ]
+
+
 def test_a_report_of_a_batch_that_fails_says_why(dropped):
     failed = {"state": "failed", "done": 0, "total": 3, "error": "the disk", "paper": "a4", "batch": "0" * 32}
     dropped.route("**/api/report-jobs/*", lambda route: progress(route, failed))
@@ -444,6 +467,22 @@ def test_a_time_has_its_date_unless_it_is_of_today(dropped):
     assert earlier.endswith("14:05")
 
 
+def test_an_area_has_two_digits_that_are_not_0_as_in_reports(dropped):
+    decimals = {0: 4, 1: 4, 3: 4, 62: 4, 63: 4, 4_000: 4, 100_000: 3, 10_000_000: 1}
+    shown = dropped.evaluate(
+        """async (areas) => {
+          const {formatArea} = await import("/page/js/format.js");
+          return areas.map((pixels) => formatArea(pixels, 0.004));
+        }""",
+        list(decimals),
+    )
+
+    assert shown[1] == "0.000016 mm²"
+    assert shown == [
+        f"{square_millimetres(pixels * 0.004**2, least)} mm²" for pixels, least in decimals.items()
+    ]
+
+
 # ---- what a row says ----
 
 FOUR = {"EX": 1416, "MA": 168, "HE": 121, "SE": 84}
@@ -482,7 +521,7 @@ def test_the_counts_of_four_lesions_and_all_marks_lie_within_the_row(browser, ad
 def test_the_place_in_the_queue_is_told_as_others_are_analysed(browser, address, dropped):
     waiting = on_server(dropped, address)["c"] | {"state": "queued", "result": None, "batch": None}
     listed = [waiting | {"id": f"{number:032x}", "position": number} for number in (1, 2, 3)]
-    event = f"event: photograph\ndata: {json.dumps(listed[0] | {'state': 'looking', 'position': None})}\n\n"
+    event = f"event: photograph\ndata: {json.dumps(listed[0] | {'state': 'running', 'position': None})}\n\n"
     stream = {"status": 200, "content_type": "text/event-stream", "body": event}
 
     def prepare(page):
@@ -491,7 +530,7 @@ def test_the_place_in_the_queue_is_told_as_others_are_analysed(browser, address,
         page.route("**/api/events", lambda route: route.fulfill(**stream))
 
     with new_page(browser, address, prepare) as page:
-        until(page, "() => document.querySelector('#photographs li.looking')")
+        until(page, "() => document.querySelector('#photographs li.running')")
         until(
             page,
             "() => [...document.querySelectorAll('#photographs li.queued .line')]"

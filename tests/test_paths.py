@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import sys
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from foveate.cluster.stores import FolderStore
 from foveate.datasets import descriptions, dr_grades, folders, layouts, read_mask, splits
 from foveate.errors import FoveateError
 from foveate.evaluation.sources import read_map
-from foveate.paths import display_path, file_digest, real_path
+from foveate.paths import display_path, file_digest, name_key, nfc, real_path
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,15 @@ from foveate.paths import display_path, file_digest, real_path
 def test_a_path_is_one_line_that_can_be_printed(path, text):
     assert display_path(path) == text
     display_path(path).encode()
+
+
+def test_a_name_is_equal_in_any_unicode_form_and_has_one_key_in_any_case_as_well():
+    name = "Straße é_01"
+    decomposed = unicodedata.normalize("NFD", name)
+
+    assert decomposed != name == nfc(decomposed) == nfc(name)
+    assert name_key(name) == name_key(decomposed) == name_key(decomposed.upper())
+    assert name_key(name) != name_key("Straße e_01")
 
 
 def test_a_digest_is_the_sha_256_of_the_whole_file(tmp_path):

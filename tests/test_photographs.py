@@ -1,6 +1,7 @@
 """What must hold for any file that is handed in, and for any set of paths."""
 
 import contextlib
+import errno
 import hashlib
 import io
 import os
@@ -404,6 +405,7 @@ def test_a_palette_with_a_transparent_entry_lies_on_black(tmp_path):
 
 GREY = Image.fromarray(smooth()[..., 0])
 ANY = Image.fromarray(smooth())
+GREEN = np.array([0, 1, 0], np.uint8)
 RGBA16 = cv2.imencode(".png", np.full((256, 256, 4), 300, np.uint16))[1].tobytes()
 
 BY_NAME = {
@@ -425,6 +427,14 @@ BY_NAME = {
     ),
     "1-bit": (lambda: encoded(GREY.convert("1"), "PNG"), "black and white"),
     "three equal colours": (lambda: encoded(GREY.convert("RGB"), "JPEG"), "infrared or red-free"),
+    "one channel, JPEG": (
+        lambda: encoded(Image.fromarray(smooth()[..., :1] * GREEN), "JPEG"),
+        "only its green channel holds a picture: a grey photograph, infrared or red-free",
+    ),
+    "14 bits in 16": (
+        lambda: deep(smooth().astype(np.uint16) * 64, ".png"),
+        "its 16-bit levels reach only",
+    ),
     "CMYK JPEG": (lambda: encoded(ANY.convert("CMYK"), "JPEG"), "is CMYK"),
     "CMYK TIFF": (lambda: encoded(ANY.convert("CMYK"), "TIFF"), "is CMYK"),
     "CIELAB TIFF": (lambda: encoded(ANY.convert("LAB"), "TIFF"), "is CIELAB"),
@@ -454,6 +464,10 @@ BY_NAME = {
     "JPEG 2000": (lambda: b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(200), "is a JPEG 2000"),
     "DICOM": (lambda: bytes(128) + b"DICM" + bytes(200), "is DICOM"),
     "DICOM and TIFF": (lambda: b"II*\0" + bytes(124) + b"DICM" + bytes(200), "is DICOM"),
+    "DICOM without its preamble": (
+        lambda: b"\x02\0\0\0UL\4\0" + bytes(200),
+        "is DICOM without its preamble, which is not supported; request it again",
+    ),
     "PDF": (lambda: b"%PDF-1.7\n" + bytes(200), "is a PDF"),
     "ZIP": (lambda: b"PK\x03\x04" + bytes(200), "is a ZIP archive"),
     "text": (lambda: "Auge, rechts: größer.\n".encode() * 9, "is text"),
@@ -608,6 +622,18 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "open", forbid)  # permissions do not bind root, who may run this
     assert "cannot be read; ask for permission" in refusal(path)
+
+
+@pytest.mark.parametrize("failing", ["pathlib.Path.open", "hashlib.file_digest", "mmap.mmap"])
+def test_memory_that_runs_out_is_no_damaged_file(tmp_path, monkeypatch, failing):
+    path = write_file(tmp_path, WHOLE["PNG"])
+
+    def run_out(*_, **__):
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(failing, run_out)
+    with pytest.raises(OSError, match="Cannot allocate memory"):
+        read(path)
 
 
 def test_a_name_too_long_for_the_disk_is_an_error_of_one_line(tmp_path):

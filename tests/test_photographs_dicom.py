@@ -182,6 +182,27 @@ def test_a_stream_of_more_bits_than_its_header_is_refused(tmp_path, example, syn
     assert re.search(r"its levels reach 40\d\d, but its header says 10 bits", refused(tmp_path, made))
 
 
+@pytest.mark.parametrize(("fewer", "bits"), [(12, 16), (14, 16), (10, 12)])
+def test_levels_of_fewer_bits_than_the_header_says_are_refused(tmp_path, example, fewer, bits):
+    deep = example.astype(np.uint16) << (fewer - 8)
+    made = tiny_dicom.op(deep)
+    tiny_dicom.put(made, deep, bits=bits)
+    made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID
+    made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID
+
+    assert f"its {bits}-bit levels reach only {deep.max()}, as if they had" in refused(tmp_path, made)
+
+
+@pytest.mark.parametrize("more", [b"\0", b"\xff", b"appended by a camera"])
+def test_what_follows_a_jpeg_in_an_object_does_no_harm(tmp_path, more):
+    stream, pixels = EXAMPLE.read_bytes(), np.asarray(Image.open(EXAMPLE))
+    made = tiny_dicom.as_jpeg(tiny_dicom.op(pixels), stream + more)
+
+    np.testing.assert_array_equal(read_object(tmp_path, made).pixels, read(EXAMPLE).pixels)
+    made = tiny_dicom.as_jpeg(tiny_dicom.op(pixels), stream[:-2] + more)
+    assert "the end of the JPEG is missing" in refused(tmp_path, made)
+
+
 # ---- frames
 
 
@@ -473,6 +494,19 @@ def test_an_object_whose_end_is_missing_is_refused(tmp_path, syntax, share):
 
     with pytest.raises(PhotographError, match=r"eye\.dcm: "):
         read(path)
+
+
+@pytest.mark.parametrize("syntax", [*tiny_dicom.UNPACKED, JPEGBaseline8Bit], ids=lambda uid: UID(uid).name)
+@pytest.mark.parametrize("zeros", [8, 16, 512, 1000])
+def test_zeros_after_the_data_set_do_no_harm(tmp_path, syntax, zeros):
+    path = tiny_dicom.save(tiny_dicom.encoded(tiny_dicom.op(FUNDUS), syntax), tmp_path / "eye.dcm")
+    expected = read(path)
+    path.write_bytes(path.read_bytes() + bytes(zeros))
+
+    padded = read(path)
+
+    np.testing.assert_array_equal(padded.pixels, expected.pixels)
+    assert padded.origin == expected.origin
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ def test_a_photograph_that_is_looked_at_can_be_deleted(client):
     client.predictor.hold.clear()
     try:
         identifier = submit(client, picture(7)).json()["id"]
-        until(lambda: client.get(f"/api/photographs/{identifier}").json()["state"] == "looking")
+        until(lambda: client.get(f"/api/photographs/{identifier}").json()["state"] == "running")
 
         assert client.delete(f"/api/photographs/{identifier}").status_code == 204
         until(lambda: client.service.jobs.lengths()["under_way"] == 0)
@@ -163,7 +163,7 @@ def test_an_upload_that_is_repeated_with_its_identifier_is_added_once(model, tmp
     with tiny_server.running(tmp_path / "data", model, **settings) as client:
         client.predictor.hold.clear()
         first = upload(client, picture())
-        until(lambda: client.get(f"/api/photographs/{ID}").json()["state"] == "looking")
+        until(lambda: client.get(f"/api/photographs/{ID}").json()["state"] == "running")
         submit(client, picture(1))
         repeated = upload(client, bytes(1 << 20), field="full")  # the queue is full; its body is not needed
         answer = client.post("/api/photographs/from-path", json=by_path, headers={"Foveate-Upload": ID})
@@ -173,7 +173,7 @@ def test_an_upload_that_is_repeated_with_its_identifier_is_added_once(model, tmp
         for again in (repeated, answer):
             assert (again.status_code, again.headers["Location"]) == (201, f"/api/photographs/{ID}")
             assert again.json()["sha256"] == first.json()["sha256"]
-            assert again.json()["state"] == "looking"
+            assert again.json()["state"] == "running"
         assert client.get("/api/photographs").json()["total"] == 2
         client.predictor.hold.set()
         assert waited(client, ID)["state"] == "done"
@@ -202,7 +202,7 @@ def test_uploads_of_one_identifier_at_the_same_moment_add_one_photograph(client,
     assert waited(client, "1" * 32)["state"] == "done"
 
 
-def test_the_identifier_of_a_deleted_photograph_adds_none_until_the_server_is_started_again(model, tmp_path):
+def test_the_identifier_of_a_deleted_photograph_adds_none_before_a_start_a_week_later(model, tmp_path):
     with tiny_server.running(tmp_path / "data", model) as client:
         upload(client, picture())
         client.delete(f"/api/photographs/{ID}")
@@ -212,6 +212,11 @@ def test_the_identifier_of_a_deleted_photograph_adds_none_until_the_server_is_st
         assert "deleted since it was uploaded" in refused.json()["error"]["message"]
         assert client.get("/api/photographs").json()["total"] == 0
         assert upload(client, picture(), "2" * 32).status_code == 201
+
+    with tiny_server.running(tmp_path / "data", model) as client:
+        assert upload(client, picture()).status_code == 404
+        with client.service.database.change() as connection:
+            connection.execute("UPDATE removed SET deleted = deleted - 7 * 86400 - 1")
 
     with tiny_server.running(tmp_path / "data", model) as client:
         assert upload(client, picture()).json()["id"] == ID
@@ -238,7 +243,7 @@ def test_a_full_queue_refuses_with_429_and_says_when_to_come_again(model, tmp_pa
     with tiny_server.running(tmp_path / "data", model, limits=limits) as client:
         client.predictor.hold.clear()
         first = submit(client, picture(0)).json()["id"]
-        until(lambda: client.get(f"/api/photographs/{first}").json()["state"] == "looking")
+        until(lambda: client.get(f"/api/photographs/{first}").json()["state"] == "running")
         accepted = [submit(client, picture(seed)).json() for seed in (1, 2)]
         assert [one["position"] for one in accepted] == [1, 2]
 
@@ -339,7 +344,7 @@ def test_what_was_under_way_when_the_server_ended_is_begun_again(model, tmp_path
         finished = done(client, picture(0))
         client.predictor.hold.clear()
         waiting = [submit(client, picture(seed)).json()["id"] for seed in (1, 2)]
-        until(lambda: client.get(f"/api/photographs/{waiting[0]}").json()["state"] == "looking")
+        until(lambda: client.get(f"/api/photographs/{waiting[0]}").json()["state"] == "running")
 
     with tiny_server.running(tmp_path / "data", model) as client:
         assert client.get(f"/api/photographs/{finished['id']}").json() == finished
@@ -352,7 +357,7 @@ def stop_while_it_is_predicted(data, model, times):
     for _ in range(times):
         with tiny_server.running(data, model, wrap=held) as client:
             identifier = identifier or submit(client, picture()).json()["id"]
-            until(lambda: client.get(f"/api/photographs/{identifier}").json()["state"] == "looking")  # noqa: B023
+            until(lambda: client.get(f"/api/photographs/{identifier}").json()["state"] == "running")  # noqa: B023
     return identifier
 
 
@@ -636,7 +641,7 @@ def test_events_tell_what_happens_to_a_photograph(client):
 
     mine = [json.loads(text.split("data: ")[1]) for text in heard if identifier in text]
     assert heard[0].startswith("event: hello\n")
-    assert [one["state"] for one in mine if "state" in one] == ["queued", "looking", "done"]
+    assert [one["state"] for one in mine if "state" in one] == ["queued", "running", "done"]
     shares = [one["progress"] for one in mine if "state" not in one]
     assert shares == sorted(shares)
     assert shares

@@ -516,6 +516,39 @@ def test_another_graders_masks_are_compared_at_every_level(client, one):
     assert client.get(f"{one}/references/grader-2/agreement").status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("references", 200),
+        ("references/AB/agreement", 404),
+        ("references/AB/EX/0/0_0.png", 404),
+        ("stack/reference-AB/0/0_0.png", 404),
+    ],
+)
+def test_masks_of_a_grader_that_are_deleted_while_they_are_read_are_gone(
+    client, one, monkeypatch, path, status
+):
+    record = client.service.database.get(one.rpartition("/")[2])
+    for name in ("AB", "CD"):
+        client.post(f"{one}/references/{name}", json={"from": "corrections"})
+    client.service.memory.forget(record.id, "reference")
+    get = MapCache.get
+
+    def delete_and_get(self, key, make):
+        if key[:3] == (record.id, "reference", "AB"):
+            client.service.references.delete(record, "AB")
+        return get(self, key, make)
+
+    monkeypatch.setattr(MapCache, "get", delete_and_get)
+    answer = client.get(f"{one}/{path}")
+
+    assert answer.status_code == status, answer.text
+    if status == 200:
+        assert [reference["name"] for reference in answer.json()["references"]] == ["CD"]
+    else:
+        assert answer.json()["error"]["message"].startswith("no such reference mask")
+
+
 def test_masks_of_lesions_that_another_models_result_lacks_are_not_compared(client, one):
     client.post(f"{one}/references/AB", json={"from": "corrections"})
     database, identifier = client.service.database, one.rpartition("/")[2]

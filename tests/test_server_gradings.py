@@ -363,7 +363,7 @@ def test_what_is_deleted_while_a_table_is_made_is_left_out_as_a_whole(graded, mo
     def deletes(read):
         def read_and_delete(self, *arguments):
             part = read(self, *arguments)
-            graded.service.delete(deleted)
+            graded.service.jobs.delete(deleted)
             return part
 
         return read_and_delete
@@ -377,6 +377,35 @@ def test_what_is_deleted_while_a_table_is_made_is_left_out_as_a_whole(graded, mo
     assert graded.get(f"/api/photographs/{deleted}").status_code == 404
     assert {str(row.get("photographs", 1)) for row in rows} == {"1"}
     assert {row.get("photograph", "left") for row in rows} == {"left"}
+
+
+def test_a_photograph_is_compared_once_for_all_tables(graded, monkeypatch):
+    batch = graded.post("/api/batches", json={"name": "once"}).json()["id"]
+    both_done(graded, name="earlier.png", batch=batch)
+    compared = []
+    traced = PhotographMeasures.traced
+
+    def record_and_trace(self, record, lesion):
+        compared.append(record.name)
+        return traced(self, record, lesion)
+
+    monkeypatch.setattr(PhotographMeasures, "traced", record_and_trace)
+
+    def table(name):
+        compared.clear()
+        answer = graded.get(f"/api/gradings/{name}", params={"batch": batch})
+        return answer.text, set(compared)
+
+    first, of_first = table("pairs.csv")
+    again, of_again = table("pairs.csv")
+    _, of_summary = table("agreement")
+    both_done(graded, name="later.png", batch=batch)
+    more, of_more = table("pairs.csv")
+
+    assert (of_first, of_again, of_summary, of_more) == ({"earlier"}, set(), set(), {"later"})
+    assert again == first
+    assert more.startswith(first)
+    assert "later" in more
 
 
 @pytest.mark.parametrize("source", ["agreed", "either", "grader:Ann", "model"])
@@ -639,6 +668,23 @@ def test_a_grading_that_is_done_is_deleted_only_with_its_photograph(graded):
     assert graded.get(f"/api/photographs/{ann}").status_code == 404
 
 
+def test_a_grading_is_not_marked_as_done_while_it_is_deleted(graded, monkeypatch):
+    copy = begin(graded, done(graded)["id"], "Ann")["id"]
+    require_deletable, finished = Gradings.require_deletable, []
+
+    def require_late(self, record):
+        require_deletable(self, record)
+        finishing.start()
+        time.sleep(0.5)
+
+    finishing = threading.Thread(target=lambda: finished.append(finish(graded, copy)))
+    monkeypatch.setattr(Gradings, "require_deletable", require_late)
+    deleted = graded.delete(f"/api/photographs/{copy}")
+    finishing.join()
+
+    assert (deleted.status_code, finished[0].status_code) == (204, 404)
+
+
 def test_a_grading_that_begins_while_its_photograph_is_deleted_is_deleted_too(graded, monkeypatch):
     photograph = done(graded)["id"]
     delete, copies = database.Database.delete, []
@@ -650,7 +696,7 @@ def test_a_grading_that_begins_while_its_photograph_is_deleted_is_deleted_too(gr
 
     monkeypatch.setattr(database.Database, "delete", begin_and_delete)
 
-    assert graded.delete(f"/api/photographs/{photograph}").status_code == 204
+    assert graded.service.jobs.delete(photograph)  # as with its batch
 
     for identifier in (photograph, *copies):
         assert graded.get(f"/api/photographs/{identifier}").status_code == 404

@@ -179,7 +179,7 @@ def test_a_photograph_that_meets_a_full_disk_waits_until_there_is_space(client, 
 
     def full_five_times(*arguments, **named):
         if len(refused) < 5:  # more often than a photograph is tried
-            refused.append(client.service.database.states()["looking"])
+            refused.append(client.service.database.states()["running"])
             raise OSError(errno.ENOSPC, "No space left on device")
         return write(*arguments, **named)
 

@@ -19,7 +19,7 @@ from foveate.server.exports import report as reports
 from foveate.server.exports import report_page, report_pdf, report_pictures
 from foveate.server.review.etdrs import Grid
 from foveate.server.storage import tiles
-from foveate.types import Box
+from foveate.types import SMALLEST_PIXEL_MM, Box
 
 GRID = {"fovea": {"x": 128, "y": 128}, "disc": {"x": 178, "y": 120}}
 
@@ -207,17 +207,22 @@ def test_the_smallest_spacing_that_is_taken_makes_a_report_and_a_smaller_one_is_
 
 def test_an_area_of_a_few_pixels_is_not_0_in_a_report(client):
     one = f"/api/photographs/{done(client)['id']}"
-    lesions = client.patch(one, json={"grid": GRID, "spacing_mm": 0.001}).json()["result"]["lesions"]
+    spacing = SMALLEST_PIXEL_MM
+    lesions = client.patch(one, json={"grid": GRID, "spacing_mm": spacing}).json()["result"]["lesions"]
 
     content = report_of(client, one.rpartition("/")[2])
 
     assert lesions["EX"]["count"] > 0
     for row in content.lesions:
-        shown = float(row.area.removesuffix(" mm²"))
-        assert shown == pytest.approx(lesions[row.code]["area_mm2"], rel=0.05)
+        shown, area_mm2 = float(row.area.removesuffix(" mm²")), lesions[row.code]["area_px"] * spacing**2
+        assert shown == pytest.approx(area_mm2, rel=0.05)
+        assert lesions[row.code]["area_mm2"] == pytest.approx(area_mm2, abs=1e-9)
     cells = [cell for _, *cells in content.grid.rows for cell in cells if cell[0] not in "-0"]
     assert cells
     assert all(float(cell.partition(" · ")[2].removesuffix(" mm²")) > 0 for cell in cells)
+    (region, *_) = client.get(f"{one}/regions", params={"lesion": "EX"}).json()["regions"]
+    assert region["area_mm2"] == pytest.approx(region["area_px"] * spacing**2, abs=1e-9)
+    assert region["area_mm2"] > 0
 
 
 def test_a_report_is_of_one_moment_also_where_somebody_corrects_meanwhile(client, monkeypatch):
@@ -268,9 +273,9 @@ def test_a_report_of_a_batch_leaves_out_what_is_deleted_or_analysed_again_meanwh
 
     def change_meanwhile(self, record):
         if record.id != last and is_deleted:
-            client.service.delete(record.id)
+            client.service.jobs.delete(record.id)
         elif record.id != last:
-            client.service.database.update(record.id, state="looking")
+            client.service.database.update(record.id, state="running")
         return draw(self, record)
 
     monkeypatch.setattr(reports.Reports, "_pictures", change_meanwhile)
@@ -283,10 +288,25 @@ def test_a_report_of_a_batch_leaves_out_what_is_deleted_or_analysed_again_meanwh
         client.service.database.update(identifier, state="done")
     client.delete(f"/api/batches/{batch}")
 
+    line = "1 of 2 photographs was being analysed again and is not in this report; make it again."
     assert page.status_code == 200, page.text
     assert page.text.count("<article>") == 1
     assert ">two</h1>" in page.text
-    assert nothing.status_code == 404
+    assert (f'<p class="remark">{line}</p>' in page.text) == (not is_deleted)
+    assert nothing.status_code == (404 if is_deleted else 409)
+    if not is_deleted:
+        message = nothing.json()["error"]["message"]
+        assert message == "no photograph of the batch is done any more; wait until they are analysed"
+
+
+def test_the_remark_of_a_report_stands_above_its_first_page(client, filed):
+    content = report_of(client, filed)
+    with_remark = report_pdf._page(replace(content, remark="2 of 5 photographs are missing."), 500.0)
+
+    assert content.remark == ""
+    assert with_remark[0].text == "2 of 5 photographs are missing."
+    assert "2 of 5" in report_page.html("x", [replace(content, remark="2 of 5 photographs are missing.")])
+    assert 'class="remark"' not in report_page.html("x", [content])
 
 
 def test_a_report_says_above_its_table_whose_figures_it_holds(client, filed):
@@ -366,7 +386,7 @@ def test_the_burden_by_field_is_in_report_and_csv_as_in_the_api(client, filed):
     for row in rows:
         lesion = told["fields"][row["field"]]["lesions"][row["lesion"]]
         assert (int(row["regions"]), int(row["area_px"])) == (lesion["count"], lesion["area_px"])
-        assert float(row["area_mm2"]) == pytest.approx(lesion["area_px"] * told["mm_per_px"] ** 2, abs=1e-6)
+        assert float(row["area_mm2"]) == pytest.approx(lesion["area_px"] * told["mm_per_px"] ** 2, abs=1e-9)
         assert (row["photograph"], row["eye"], row["scale_from"]) == ("Иван", "right", "fovea_to_disc")
     table = report_of(client, filed).grid
     centre = told["fields"]["centre"]["lesions"]["EX"]
@@ -385,7 +405,7 @@ def test_areas_by_field_follow_the_pixel_spacing_as_it_was_stated(client):
     rows = list(csv.DictReader(io.StringIO(client.get(f"{one}/grid.csv").text)))
 
     assert max(int(row["area_px"]) for row in rows) > 1000
-    assert [row["area_mm2"] for row in rows] == [f"{int(row['area_px']) * spacing**2:.6f}" for row in rows]
+    assert [row["area_mm2"] for row in rows] == [f"{int(row['area_px']) * spacing**2:.9f}" for row in rows]
     assert {row["mm_per_px"] for row in rows} == {"0.012345"}
     assert client.get(f"{one}/grid").json()["mm_per_px"] == spacing
 

@@ -9,7 +9,7 @@ import tiny_server
 from tiny_server import done, picture
 
 from foveate.server import errors
-from foveate.server.exports import report_jobs
+from foveate.server.exports import report_jobs, report_pdf
 from foveate.server.exports.report import Reports
 
 
@@ -109,11 +109,15 @@ def test_a_report_goes_with_a_photograph_that_it_shows(client, batch, held):
     assert not list(client.service.data_dir.incoming.glob("*.pdf"))
 
 
-def test_a_report_leaves_out_what_is_analysed_again_meanwhile(client, batch, held):
+def test_a_report_leaves_out_what_is_analysed_again_meanwhile_and_says_so(client, batch, held, monkeypatch):
+    pages, pdf = [], report_pdf.pdf
+    monkeypatch.setattr(
+        report_pdf, "pdf", lambda title, made, *more: pages.extend(made) or pdf(title, made, *more)
+    )
     (last,) = client.get("/api/photographs", params={"batch": batch, "offset": 2}).json()["photographs"]
     job = begin(client, batch)
     until(client, job, lambda answer: answer.json()["done"] == 1)
-    client.service.database.update(last["id"], state="looking")
+    client.service.database.update(last["id"], state="running")
     held.set()
     told = until(client, job, lambda answer: answer.json()["state"] in {"done", "failed"})
     client.service.database.update(last["id"], state="done")
@@ -121,6 +125,26 @@ def test_a_report_leaves_out_what_is_analysed_again_meanwhile(client, batch, hel
 
     assert (told["state"], told["done"], told["total"]) == ("done", 2, 3)
     assert len(re.findall(rb"/Type /Page\b(?!s)", made.content)) == 2
+    assert [page.remark for page in pages] == [
+        "1 of 3 photographs was being analysed again and is not in this report; make it again.",
+        "",
+    ]
+
+
+def test_a_report_of_which_every_photograph_is_analysed_again_says_so(client, batch, held):
+    photographs = client.get("/api/photographs", params={"batch": batch}).json()["photographs"]
+    delayed = begin(client, batch)
+    until(client, delayed, lambda answer: answer.json()["done"] == 1)  # the next report waits behind it
+    job = begin(client, batch)
+    for photograph in photographs:
+        client.service.database.update(photograph["id"], state="running")
+    held.set()
+    told = until(client, job, lambda answer: answer.json()["state"] in {"done", "failed"})
+    for photograph in photographs:
+        client.service.database.update(photograph["id"], state="done")
+
+    assert told["state"] == "failed"
+    assert told["error"] == "no photograph of the batch is done any more; wait until they are analysed"
 
 
 def test_what_cannot_be_made_says_why(client, batch, monkeypatch):

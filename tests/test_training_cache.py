@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from strategies import laws, seeds
 
 from foveate import photographs
-from foveate.datasets import Case, idrid, truth
+from foveate.datasets import Case, truth
 from foveate.errors import DatasetError, GeometryError, SettingError, TrainingError
 from foveate.geometry import canvas, field_of_view, tiling
 from foveate.training import augmentation, cache, sampler
@@ -39,7 +39,7 @@ def cached_cases(root):
 
 @pytest.fixture(scope="module")
 def cases(root, cached_cases):
-    return idrid.cases(root / "set", "train")
+    return tiny_set.cases(root / "set")
 
 
 def warp(seed, limits=None):
@@ -212,6 +212,16 @@ def test_a_full_disk_is_an_error_of_one_line_and_leaves_no_draft(cases, tmp_path
 
     assert "\n" not in str(caught.value)
     assert list((tmp_path / "sheets").iterdir()) == []
+
+
+def test_memory_that_runs_out_is_no_full_disk(cases, tmp_path, monkeypatch):
+    def run_out(*_, **__):
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(np, "save", run_out)
+
+    with pytest.raises(OSError, match="Cannot allocate memory"):
+        cache.cache_case(cases[0], CONTRACT, tmp_path / "sheets")
 
 
 def test_a_file_in_the_way_of_the_cache_is_an_error(cases, tmp_path):

@@ -1,5 +1,6 @@
 """The three rows of Table 1 are compared at equal steps and on the same photographs."""
 
+import errno
 import json
 import os
 import shutil
@@ -19,7 +20,7 @@ from foveate.datasets import Case, layouts
 from foveate.datasets.layouts import Folders
 from foveate.errors import OutputError, TrainingError
 from foveate.geometry import canvas, tiling
-from foveate.metrics import Estimate
+from foveate.metrics import Estimate, froc
 from foveate.training import cache, comparison, recipes, runner, trainer
 from foveate.training.comparison import figure, tables
 from foveate.training.recipe import STAGES
@@ -109,6 +110,54 @@ def test_all_pictures_of_a_patch_show_the_same_part_of_the_photograph(made, comp
     )
 
 
+def test_each_photograph_is_predicted_once_for_each_row_and_the_patches_are_those_predictions(
+    made, monkeypatch
+):
+    recipe, folder, cases = made
+    maps_from_model, predicted, maps = comparison.maps_from_model, [], {}
+
+    def recorded(package, engine, settings):
+        source = maps_from_model(package, engine, settings)
+
+        def maps_of(case):
+            predicted.append((type(engine).__name__, case.name))
+            results = source(case)
+
+            def load_map(lesion):
+                stored = maps[type(engine), case.name, lesion] = results.load_map(lesion)
+                return stored
+
+            return replace(results, load_map=load_map)
+
+        return maps_of
+
+    monkeypatch.setattr(comparison, "maps_from_model", recorded)
+
+    columns = comparison.compare(recipe, folder, cases, lesions=("EX", "SE"))
+
+    assert len(predicted) == len(set(predicted)) == len(cases) * len(comparison.ROWS)
+    for lesion, column in columns.items():
+        name = column.patch.photograph
+        case = next(case for case in cases if case.name == name)
+        (truth,) = comparison.truth(case, (lesion,), maps[comparison.ROWS["fused"], name, lesion].shape)
+        for row, engine in comparison.ROWS.items():
+            expected = maps[engine, name, lesion][comparison.densest_patch(truth)]
+            np.testing.assert_array_equal(column.patch.maps[row], expected)
+
+
+def test_a_row_whose_maps_are_saturated_gets_a_dash_and_the_reason(comparisons):
+    saturated = Estimate(value=None, reason=froc.SATURATED)
+    detected = dict(comparisons["EX"].detected) | {"fused": (saturated,) * 5}
+    column = replace(comparisons["EX"], detected=detected)
+
+    rows = [line.split(" | ") for line in tables.by_diameter({"EX": column}).splitlines()[2:]]
+    record = json.loads(tables.record({"EX": column}, {}))["lesions"]["EX"]["by_diameter"]
+
+    assert [row[5] for row in rows] == ["-"] * 5
+    assert {stratum["found"]["fused"]["reason"] for stratum in record} == {froc.SATURATED}
+    assert "even at the highest level" in tables.page({"EX": column}, {})
+
+
 def test_the_densest_patch_is_the_one_of_the_grid_with_most_lesion():
     plane = np.zeros((512, 768), bool)
     plane[10:20, 10:20] = True
@@ -147,6 +196,15 @@ def test_the_papers_tiling_is_143_patches_side_by_side():
     assert (paper.overlap, paper.part) == (0, "paper")
     assert len(tiling.regular_grid(canvas.PAPER_CROP, 256, paper.overlap)) == 143
     assert comparison.with_tiling(contract, "model") is contract
+
+
+def test_memory_that_runs_out_is_no_damaged_photograph(made, monkeypatch):
+    def run_out(*_, **__):
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(Image, "open", run_out)
+    with pytest.raises(OSError, match="Cannot allocate memory"):
+        comparison.require_crop(made[2])
 
 
 def test_the_figure_holds_five_pictures_in_the_papers_order(comparisons):
@@ -264,6 +322,17 @@ def test_a_comparison_that_is_impossible_is_refused_before_anything_is_trained(
 ):
     assert command(*options) in (1, 2)
     assert message in capsys.readouterr().err.strip().splitlines()[-1]
+    assert not (tmp_path / "out/run").exists()
+
+
+@pytest.mark.parametrize("fold", [0, 1], ids=["held back", "trained on"])
+def test_a_damaged_mask_ends_a_comparison_before_anything_is_trained(command, tmp_path, capsys, fold):
+    mask = next((tmp_path / "set").rglob("IDRiD_01_EX.tif"))
+    mask.write_bytes(mask.read_bytes()[:-20])
+
+    assert command("--lesions", "EX", "--fold", str(fold)) == 1
+
+    assert "IDRiD_01_EX.tif: unreadable mask" in capsys.readouterr().err.strip().splitlines()[-1]
     assert not (tmp_path / "out/run").exists()
 
 

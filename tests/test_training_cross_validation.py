@@ -201,7 +201,7 @@ def test_one_command_makes_a_package_and_goes_on_where_it_was(tmp_path, split, c
 
     (tmp_path / "model" / "all" / "joint.safetensors").unlink()  # as after a kill in the last stage
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "model").glob("fold-*/*.safetensors")}
-    capsys.readouterr()
+    assert "is made of stage" not in capsys.readouterr().err  # no run has the stage
 
     assert cli.run(command) == 0
 
@@ -213,8 +213,11 @@ def test_one_command_makes_a_package_and_goes_on_where_it_was(tmp_path, split, c
     fold = tmp_path / "model" / "fold-0"  # refined before an interruption, as no other run
     (fold / "refine.safetensors").write_bytes((fold / "joint.safetensors").read_bytes())
 
+    capsys.readouterr()
     assert cli.run([*command, *(word for stage in STAGES for word in ("--stage", stage))]) == 0
 
+    line = "foveate: the package is made of stage 'joint': refine is not finished in fold-1, all\n"
+    assert line in capsys.readouterr().err
     assert models.load(tmp_path / "model" / "package").digest == package.digest
 
 

@@ -47,7 +47,7 @@ def gradient(cached_cases, machine, stage, parts):
 def compute(root):
     """Compute everything that is compared, in one of several processes or in the only one, and save it."""
     machine = distributed.current_machine("cpu")
-    cases = tiny_set.idrid.cases(root / "set", "train")
+    cases = tiny_set.cases(root / "set")
     cached_cases = [tiny_set.cache.cache_case(case, tiny_set.CONTRACT, root / "sheets") for case in cases]
     out = root / f"{machine.world_size}-{machine.rank}"
     out.mkdir()

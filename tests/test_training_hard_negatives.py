@@ -115,7 +115,8 @@ def test_memory_that_is_too_small_for_whole_healthy_eyes_is_an_error_of_one_line
     monkeypatch.setattr(hard_negatives, "segment", full)
 
     with pytest.raises(
-        TrainingError, match=r"^stage refine, .*: the GPU is out of memory; .* --device cpu, .* --resume"
+        TrainingError,
+        match=r"^stage refine, .*: the GPU is out of memory; .* run the command again .*; .* add --device",
     ) as caught:
         attached(plan, lambda: marking("MA", 0.9))
     assert "\n" not in str(caught.value)

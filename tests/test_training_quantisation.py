@@ -136,6 +136,16 @@ def test_on_a_full_disk_a_package_stays_as_it_was(package, has_earlier):
     assert [path.name for path in package.folder.parent.iterdir()] == ["tiny"]
 
 
+def test_memory_that_runs_out_is_no_full_disk(package):
+    def save_model(*_, **__):
+        raise RuntimeError("std::bad_alloc")
+
+    module = types.ModuleType("openvino")
+    module.save_model = save_model
+    with pytest.raises(RuntimeError, match="bad_alloc"):
+        quantisation.add_graphs(module, package, graphs_of(package), RECORD)
+
+
 def test_without_nncf_the_extra_is_named(package, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
 

@@ -1,6 +1,7 @@
 """A finished run becomes a package: its thresholds, its record, and that it predicts what was validated."""
 
 import shutil
+import unicodedata
 from dataclasses import replace
 
 import numpy as np
@@ -34,7 +35,7 @@ NO_CUT = evidence_cuts.EvidenceCut(
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     root = tmp_path_factory.mktemp("release")
-    cached_cases, cases = tiny_set.cached_cases(root), tiny_set.idrid.cases(root / "set", "train")
+    cached_cases, cases = tiny_set.cached_cases(root), tiny_set.cases(root / "set")
     recipe = tiny_set.recipe()
     for stage in STAGES:
         list(trainer.train_stage(recipe, cached_cases, RunFolder(root / "run"), stage))
@@ -83,7 +84,7 @@ def test_thresholds_maximise_dice_and_areas_are_a_quantile_of_annotated_regions(
 
 def test_smallest_areas_are_those_of_the_canvas_whatever_the_scale_of_a_photograph(trained, tables):
     """The third photograph's field has 240 px: its canvas is resampled to the 170 px of the contract."""
-    third = tiny_set.idrid.cases(trained.folder.parent / "set", "train")[2]
+    third = tiny_set.cases(trained.folder.parent / "set")[2]
     contract = replace(trained.recipe.contract, lesions=("EX", "MA"))
     recipe = tiny_set.replace(trained.recipe, contract=contract)
     run = tiny_set.replace(trained, recipe=recipe, training_cases=[third])
@@ -117,6 +118,19 @@ def test_a_lesion_missing_on_one_side_is_refused_before_anything_is_validated(
     run = tiny_set.replace(trained, **{part: cases})
 
     with pytest.raises(DatasetError, match=said):
+        release.ReleaseInputs(shipped=run, validation_runs=[run])
+
+
+def test_a_damaged_mask_of_the_last_photograph_held_back_is_refused_before_anything_is_validated(
+    trained, tmp_path
+):
+    first, _, third = tiny_set.cases(trained.folder.parent / "set")
+    damaged = tmp_path / "IDRiD_03_EX.tif"
+    damaged.write_bytes(third.masks["EX"].read_bytes()[:-20])
+    third = replace(third, masks={**third.masks, "EX": damaged})
+    run = tiny_set.replace(trained, held_back=[first, third])  # the first has all lesions
+
+    with pytest.raises(DatasetError, match=r"IDRiD_03_EX\.tif: unreadable mask"):
         release.ReleaseInputs(shipped=run, validation_runs=[run])
 
 
@@ -300,7 +314,7 @@ def test_without_photographs_held_back_nothing_is_released(trained):
 
 
 def test_a_model_trained_on_all_photographs_is_validated_by_runs_that_held_some_back(trained):
-    first, second, third = tiny_set.idrid.cases(trained.folder.parent / "set", "train")
+    first, second, third = tiny_set.cases(trained.folder.parent / "set")
     whole = tiny_set.replace(trained, training_cases=(first, second, third), held_back=())
     validation_runs = [tiny_set.replace(trained, held_back=[case]) for case in (first, third)]
 
@@ -335,7 +349,7 @@ def test_runs_whose_last_stages_differ_are_refused(trained):
     ],
 )
 def test_a_run_is_released_with_the_set_that_it_was_trained_on(trained, tmp_path, recorded, said):
-    cases = tiny_set.idrid.cases(trained.folder.parent / "set", "train")
+    cases = tiny_set.cases(trained.folder.parent / "set")
     run = RunFolder(tmp_path / "run")
     folds = {case.name: number for number, case in enumerate(cases)}
     run.keep_split(RunSplit(about="", folds=folds, held_back=None))
@@ -363,8 +377,20 @@ def recorded_run(tmp_path):
 
 
 def load_with(run, root):
-    cases = tiny_set.idrid.cases(root / "set", "train")
+    cases = tiny_set.cases(root / "set")
     return release.load_run(tiny_set.recipe(), run.path, cases, LAYOUTS["idrid"])
+
+
+def test_a_run_whose_records_spell_names_in_another_unicode_form_is_released(recorded_run):
+    run, cases = recorded_run
+    named = [tiny_set.replace(case, name=f"é-{case.name}") for case in cases]
+    spelt = [tiny_set.replace(case, name=unicodedata.normalize("NFD", case.name)) for case in named]
+    run.keep_split(RunSplit(about="", folds={case.name: 0 for case in spelt}, held_back=0))
+    run.keep_digests(run_record.file_digests(spelt, LESIONS), LESIONS)
+
+    loaded = release.load_run(tiny_set.recipe(), run.path, named, LAYOUTS["idrid"])
+
+    assert [case.name for case in loaded.held_back] == [case.name for case in named]
 
 
 def test_a_mask_that_this_copy_of_the_set_lacks_is_refused_as_the_run_had_it(recorded_run, tmp_path):

@@ -3,6 +3,8 @@
 import json
 import os
 import time
+import unicodedata
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +19,7 @@ from foveate.datasets.layouts import LAYOUTS
 from foveate.errors import OutputError, TrainingError
 from foveate.training import comparison, release, run_record, runner, stages, trainer
 from foveate.training.run_folder import RunFolder
-from foveate.training.run_record import RunSettings, RunSplit
+from foveate.training.run_record import RunSettings, RunSplit, StartPackage
 from foveate.training.runner import TrainingPlan
 
 FOLDS = {"IDRiD_01": 1, "IDRiD_02": 2, "IDRiD_03": 0}
@@ -110,7 +112,7 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def plan(root):
-    cases = tiny_set.idrid.cases(root / "set", "train")
+    cases = tiny_set.cases(root / "set")
     return TrainingPlan(recipe=tiny_set.recipe(split=root / "folds.json"), cases=cases, folder=root / "new")
 
 
@@ -250,6 +252,29 @@ def test_settings_may_be_given_again_in_another_order(tmp_path):
 
     with pytest.raises(TrainingError, match="the run was started with other settings"):
         run.keep_settings(tiny_set.replace(settings, overrides=overrides | {"power": "0.6"}))
+
+
+def test_records_are_equal_whatever_the_unicode_form_of_their_names(tmp_path):
+    run, recipe = RunFolder(tmp_path), tiny_set.recipe(split=Path("é.json"))
+    split = RunSplit(about="as in é.json", folds={"é": 0, "ü": 1}, held_back=0)
+    start = StartPackage(name="tiny", version="1", digest="0" * 64, photographs=("ä",))
+    settings = RunSettings(recipe="tiny", overrides={}, lesions=("EX",), field="find", start=start)
+    digests = {"é": {"photograph": "0" * 64, "masks": {}}}
+
+    def keep():
+        run.keep_split(split)
+        run.keep_settings(settings)
+        run.keep_digests(digests, ("EX",))
+        run.keep_recipe(recipe)
+
+    keep()
+    for path in tmp_path.glob("*.json"):
+        text = json.dumps(json.loads(path.read_text()), ensure_ascii=False)
+        path.write_text(unicodedata.normalize("NFD", text))
+        assert path.read_text() != text
+    keep()
+
+    assert (run.read_split(), run.read_settings(), run.read_digests()) == (split, settings, digests)
 
 
 def test_settings_are_read_as_they_were_written(tmp_path):

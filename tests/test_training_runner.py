@@ -2,6 +2,7 @@
 
 import json
 import os
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
@@ -242,6 +243,23 @@ def test_a_run_is_continued_only_as_it_was_begun(plan, change):
 
     with pytest.raises(TrainingError, match="the run was started with"):
         next(runner.train(again))
+
+
+def test_a_run_whose_records_spell_names_in_another_unicode_form_is_continued(plan):
+    named = [replace(case, name=f"é-{case.name}") for case in plan.cases]
+    plan.recipe.split.write_text(json.dumps({"folds": {case.name: n for n, case in enumerate(named)}}))
+    accented = replace(plan, cases=named, resume=True)
+    next(runner.train(accented))
+    for name in ("data.json", "split.json"):
+        path = plan.folder / name
+        text = json.dumps(json.loads(path.read_text()), ensure_ascii=False)
+        path.write_text(unicodedata.normalize("NFD", text))
+
+    next(runner.train(accented))
+
+    named[0] = replace(named[0], photograph=named[1].photograph)
+    with pytest.raises(TrainingError, match=r"\(photograph é-IDRiD_01 has changed\)"):
+        next(runner.train(replace(accented, cases=named)))
 
 
 def test_masks_of_lesions_that_the_recipe_does_not_use_may_change(plan):

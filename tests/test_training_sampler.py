@@ -1,5 +1,6 @@
 """Samples are a pure function of (seed, stage, step), whichever processes prepare them."""
 
+import errno
 import pickle
 import shutil
 from collections import Counter
@@ -15,10 +16,10 @@ import tiny_set
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foveate.errors import SettingError
+from foveate.errors import OutputError, SettingError, TrainingError
 from foveate.geometry import canvas, tiling
 from foveate.training import cache, sampler, trainer
-from foveate.training.distributed import LOCAL, Machine
+from foveate.training.distributed import LOCAL, Machine, one_line_errors
 from foveate.training.recipe import ALONE_STAGES, STAGES, steps_per_epoch
 from foveate.training.run_folder import RunFolder
 from foveate.wording import quantity
@@ -135,6 +136,45 @@ def test_worker_processes_change_no_loss(cached_cases, tmp_path):
 
     for name in ("local.csv", "local.safetensors"):
         assert (tmp_path / "0" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
+
+
+class Failing(sampler.StepDataset):
+    """Steps that all end with an error; a worker process imports this file for it."""
+
+    def __init__(self, error):
+        self.error, self.cases = error, ()
+
+    def __getitem__(self, step):
+        if self.error is MemoryError:
+            np.empty(1 << 50)  # NumPy's own error, of another class
+        raise self.error
+
+
+NO_MEMORY_LEFT = OSError(errno.ENOMEM, "Cannot allocate memory")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("error", [MemoryError, NO_MEMORY_LEFT])
+def test_memory_that_runs_out_in_a_worker_process_is_told_as_in_this_one(error, workers):
+    expected = r"^stage local: the machine is out of memory; .*; otherwise use less$"
+    with pytest.raises(TrainingError, match=expected), one_line_errors("stage local", "use less"):
+        list(sampler.load_steps(Failing(error), range(2), workers))
+
+
+def test_an_error_of_foveate_reaches_the_training_from_a_worker_process_as_it_is():
+    error = OutputError("sheets: no space", errno=errno.ENOSPC)
+
+    with pytest.raises(OutputError, match=r"^sheets: no space$") as caught:
+        list(sampler.load_steps(Failing(error), range(2), 1))
+
+    assert caught.value.errno == errno.ENOSPC
+
+
+def test_a_bug_in_a_worker_process_keeps_its_traceback():
+    with pytest.raises(
+        ValueError, match=r"(?s)in DataLoader worker process 0.*in __getitem__.*shapes differ"
+    ):
+        list(sampler.load_steps(Failing(ValueError("shapes differ")), range(2), 1))
 
 
 # sampling 'dealt': the paper's 'cropped uniformly'

@@ -215,7 +215,7 @@ def test_a_process_killed_at_any_moment_leaves_a_run_that_can_be_continued(tmp_p
     process.wait()
     done = torch.load(killed / "global.checkpoint", weights_only=True)["step"]
 
-    cases = tiny_set.idrid.cases(tmp_path / "set", "train")
+    cases = tiny_set.cases(tmp_path / "set")
     cached_cases = [tiny_set.cache.cache_case(case, tiny_set.CONTRACT, tmp_path / "sheets") for case in cases]
     recipe = with_steps(tiny_set.recipe(), "global", LONG)
     rest = train(recipe, cached_cases, killed, "global")
@@ -398,18 +398,31 @@ def test_memory_of_the_machine_that_runs_out_in_a_step_is_an_error_of_one_line(
         abandon_after(1, tiny_set.recipe(), cached_cases, tmp_path, "local")
 
 
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (
+            torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 20 GiB"),
+            "the GPU is out of memory; leave out --validate-every, and run the command again",
+        ),
+        (
+            MemoryError(),
+            "the machine is out of memory; free some, and run the command again .*; otherwise leave out",
+        ),
+    ],
+)
 def test_memory_that_is_too_small_to_validate_with_says_to_leave_validation_out(
-    tmp_path, cached_cases, monkeypatch
+    tmp_path, cached_cases, monkeypatch, error, expected
 ):
     def full(*_):
-        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 20 GiB")
+        raise error
 
     monkeypatch.setattr(trainer.validations, "averaged_network", full)
     validation = Validation(cases=(), every=1)
 
-    expected = r"^stage local, validation: the GPU is out of memory; leave out --validate-every, and continue"
-    with pytest.raises(TrainingError, match=expected):
+    with pytest.raises(TrainingError, match=f"^stage local, validation: {expected}") as caught:
         train(tiny_set.recipe(), cached_cases, tmp_path, "local", validation=validation)
+    assert str(caught.value).count("'foveate train' with --resume") == 1
 
 
 @pytest.mark.parametrize(
@@ -428,7 +441,9 @@ def test_a_process_that_prepares_samples_and_is_killed_is_an_error_of_one_line(
 
     monkeypatch.setattr(trainer.sampler, "load_steps", lose)
 
-    expected = r"^stage local: a process that prepares samples ended \(DataLoader worker .*\); lower --w"
+    expected = (
+        r"^stage local: a process that prepares samples ended \(DataLoader worker .*\); lower --w.* again"
+    )
     with pytest.raises(TrainingError, match=expected):
         train(tiny_set.recipe(), cached_cases, tmp_path, "local")
 

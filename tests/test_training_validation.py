@@ -12,7 +12,7 @@ import tiny_set
 import torch
 
 from foveate import cli, evaluation, metrics, models
-from foveate.errors import SettingError
+from foveate.errors import DatasetError, SettingError
 from foveate.evaluation.networks import ROWS
 from foveate.training import curves, recipes, runner, trainer, validation
 from foveate.training.curves import ValidationRecord
@@ -83,6 +83,18 @@ def test_the_last_row_is_what_evaluation_finds_with_the_stages_final_weights(pla
 
     expected = {lesion: metrics.average_precision(counts) for lesion, counts in case.counts.items()}
     assert run.read_validations(stage)[-1].scores == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_damaged_mask_of_a_photograph_to_validate_on_ends_a_run_before_its_first_step(plan, tmp_path):
+    cases = tiny_set.write(tmp_path / "set")
+    mask = cases[0].masks["EX"]
+    mask.write_bytes(mask.read_bytes()[:-20])
+    plan = tiny_set.replace(
+        plan, cases=cases, folder=tmp_path / "run", validation=ValidationSchedule(every=4, photographs=2)
+    )
+
+    with pytest.raises(DatasetError, match=r"IDRiD_01_EX\.tif: unreadable mask"):
+        next(runner.train(plan))
 
 
 def test_progress_carries_the_last_scores(validated):

@@ -5,10 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from strategies import boxes_in
 
 from foveate import types
-from foveate.types import Box, Field, Frame, Photograph
+from foveate.types import Box, Field, Frame, Photograph, lowest_level, scaled_shape
 
 VALUES = [
     value for value in vars(types).values() if isinstance(value, type) and dataclasses.is_dataclass(value)
@@ -43,6 +44,32 @@ def test_the_slices_of_a_box_crop_to_its_shape(photograph_and_box):
 
     assert crop.shape == box.shape == (bottom - top, right - left)
     assert (crop[0, 0], crop[-1, -1]) == (picture[top, left], picture[bottom - 1, right - 1])
+
+
+@given(boxes_in())
+def test_a_box_is_made_from_its_corners_from_its_rectangle_and_from_a_whole_picture(photograph_and_box):
+    shape, (top, left, bottom, right) = photograph_and_box
+    box = Box(top=top, left=left, bottom=bottom, right=right)
+
+    assert box.corners == (top, left, bottom, right)
+    assert Box.from_corners(box.corners) == box
+    assert Box.from_rectangle(np.array([left, top, right - left, bottom - top], np.int32)) == box
+    assert Box.whole(shape).corners == (0, 0, *shape)
+
+
+@pytest.mark.parametrize(
+    ("factor", "expected"), [(1.0, (30, 401)), (0.5, (15, 200)), (0.01, (1, 4)), (2.5, (75, 1002))]
+)
+def test_a_scaled_shape_is_rounded_and_no_side_vanishes(factor, expected):
+    assert scaled_shape((30, 401), factor) == expected
+
+
+@given(st.floats(0, 1), st.sampled_from([1, 255, 65535]))
+def test_the_lowest_level_reaches_the_threshold_and_the_one_below_does_not(threshold, highest):
+    level = lowest_level(threshold, highest)
+
+    assert level / highest >= threshold
+    assert level == 0 or (level - 1) / highest < threshold
 
 
 def test_a_photograph_has_a_shape_and_no_spacing_by_default():

@@ -21,6 +21,7 @@ import foveate
 from foveate import lesions
 from foveate.errors import PhotographError, SettingError
 from foveate.inference import batch
+from foveate.types import SMALLEST_PIXEL_MM
 from foveate.writers import DicomRequest, PredictRequest, Provenance
 from foveate.writers.dicom import codes, deidentification, require_source, uids
 from foveate.writers.dicom.segmentation import mask_segmentation
@@ -196,6 +197,17 @@ def test_the_report_says_what_the_table_says(out):
     )
     assert "1.0" in text
     assert "99FOVEATE" in text
+
+
+def test_an_area_of_a_few_pixels_is_not_rounded_in_the_report(process):
+    spacing = [SMALLEST_PIXEL_MM, SMALLEST_PIXEL_MM]
+    folder = process(tiny_dicom.op(FUNDUS, PixelSpacing=spacing))
+
+    groups = highdicom.sr.srread(folder / "dicom/eye_SR.dcm").content.get_planar_roi_measurement_groups()
+    for group in groups:
+        measured = {element.name.value: element.value for element in group.get_measurements()}
+        assert measured["AREA-PX"] > 0
+        assert measured[codes.AREA.value] == pytest.approx(measured["AREA-PX"] * SMALLEST_PIXEL_MM**2)
 
 
 def test_no_area_in_millimetres_stands_where_no_spacing_does(process):
@@ -479,7 +491,7 @@ def test_a_request_that_cannot_be_met_is_refused_at_once(wrong, message):
 def test_lesions_of_ones_own_have_the_colours_of_the_overlay(out):
     source = require_source(foveate.read(out.parent / "eye.dcm").origin, "eye.dcm")
     request = PredictRequest(
-        name="eye", key="eye", provenance=Provenance(name="m", version="1", digest="0" * 64), settings={}
+        name="eye", provenance=Provenance(name="m", version="1", digest="0" * 64), settings={}
     )
     masks = dict.fromkeys(("IRMA", "NV"), np.zeros(FUNDUS.shape[:2], bool))
 

@@ -246,9 +246,9 @@ def test_the_page_says_how_many_of_the_regions_it_lists():
 
 
 def test_the_script_holds_the_photographs_values_and_no_code_of_its_name(tmp_path):
-    writers.write(tmp_path, tiny_result.photograph_result(name=EVIL, quality=("blur",)))
+    writers.write(tmp_path, tiny_result.photograph_result(EVIL, quality=("blur",)))
 
-    values = script_values((tmp_path / "page" / "clinic" / "left.js").read_bytes())
+    values = script_values((tmp_path / "page" / f"{EVIL}.js").read_bytes())
 
     assert values["name"] == EVIL
     assert (values["width"], values["height"]) == (240, 180)
@@ -301,15 +301,24 @@ ONE_PIXEL = [1, 1, 120.0, 90.0, 120, 90, 1, 1, 0.9, 0.9, [[120, 90]]]
 
 
 @pytest.fixture
-def shown():
-    """Yield a page with the first of two photographs; the picture of the second one never arrives."""
+def shown(request):
+    """Yield a page with the first of two photographs; the picture of the second one never arrives.
+
+    The parameter, if there is one, is the pixel spacing, mm.
+    """
     pytest.importorskip("playwright")
     import tiny_page
 
     if tiny_page.CHROMIUM is None:
         pytest.skip("needs chromium")
     lesion = {"code": "EX", "name": "hard exudates", "colour": "#009e73", "style": "line", "threshold": 0.5}
-    values = {"width": 240, "height": 180, "spacing": None, "field": [0, 0, 240, 180], "quality": []}
+    values = {
+        "width": 240,
+        "height": 180,
+        "spacing": getattr(request, "param", None),
+        "field": [0, 0, 240, 180],
+        "quality": [],
+    }
     values["lesions"] = [lesion | {"count": 1, "area": "0.01 %", "regions": [ONE_PIXEL]}]
     picture = cv2.imencode(".jpg", np.full((180, 240, 3), (0, 0, 200), np.uint8))[1].tobytes()
     answers = {"": ("text/html", index([row("a"), row("b")])), "page/a_photo.jpg": ("image/jpeg", picture)}
@@ -341,6 +350,13 @@ def test_the_picture_of_a_photograph_that_is_left_is_not_shown_under_the_name_of
     shown.locator("#regions tbody button").wait_for()  # its outlines are there
 
     assert shown.evaluate(f"() => {PICTURES}.map(({{naturalWidth}}) => naturalWidth)") == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("shown", "area"), [(None, "1 px"), (0.004, "0.000016 mm²"), (0.1, "0.0100 mm²")], indirect=["shown"]
+)
+def test_an_area_of_one_pixel_is_not_0(shown, area):
+    assert shown.locator("#regions tbody .number").first.inner_text() == area
 
 
 def test_a_region_of_one_pixel_is_marked_at_any_scale(shown):

@@ -25,7 +25,7 @@ def content(**changes):
         versions={"onnxruntime": "1.30"},
         rows=ROWS,
         seconds_each={"a": 1.23456, "b": 0.5},
-        seconds_by_phase={"looking": 1.5},
+        seconds_by_phase={"inference": 1.5},
         workers=2,
         skipped=4,
         **changes,
@@ -38,7 +38,7 @@ def test_times_are_in_utc():
         "started": "2026-02-28T23:30:00Z",
         "finished": "2026-02-28T23:31:01Z",
         "seconds": 61.235,
-        "by_phase": {"looking": 1.5},
+        "by_phase": {"inference": 1.5},
         "workers": 2,
     }
 

@@ -14,7 +14,7 @@ from strategies import laws
 
 from foveate.analysis import regions
 from foveate.geometry import field_of_view
-from foveate.types import Box, Decision, Frame
+from foveate.types import SMALLEST_PIXEL_MM, Box, Decision, Frame
 from foveate.writers import maps, tables
 from foveate.writers.results import LesionLoad, LesionSummary, SummaryRow, minimum_area
 
@@ -90,7 +90,17 @@ def test_square_millimetres_appear_only_where_the_spacing_is_known():
     assert scaled["regions"][0]["area_mm2"] == pytest.approx(640e-4)
     column = tables.COLUMNS.index("area_mm2")
     assert read_csv(tables.to_csv(unscaled))[1][column] == ""
-    assert read_csv(tables.to_csv(scaled))[1][column] == "0.064000"
+    assert read_csv(tables.to_csv(scaled))[1][column] == "0.064000000"
+
+
+def test_no_region_has_an_area_of_zero_square_millimetres():
+    content = document(spacing=SMALLEST_PIXEL_MM)
+    column = tables.COLUMNS.index("area_mm2")
+
+    for entry in (*content["regions"], content["lesions"]["EX"], content["lesions"]["MA"]):
+        assert entry["area_mm2"] == pytest.approx(entry["area_px"] * SMALLEST_PIXEL_MM**2, abs=1e-12)
+    assert all(float(line[column]) > 0 for line in read_csv(tables.to_csv(content))[1:])
+    assert tables.caption(content["lesions"]["EX"]).startswith("hard exudates: 1 · 0.0000064 sq mm, ")
 
 
 def test_json_and_csv_hold_the_same_values():

@@ -81,7 +81,7 @@ def success(item: WorkItem, **changes) -> LedgerEntry:
             "row": row(item.name),
             "stamp": item.stamp,
             "worker": "w1",
-            "seconds": {"looking": 1.0},
+            "seconds": {"inference": 1.0},
             "attempts": item.failed_attempts + 1,
             **changes,
         }

@@ -27,18 +27,18 @@ def maps(shape=SHAPE):
     return levels
 
 
-def predict_request(key="clinic/left", **changes):
+def predict_request(name="clinic/left", **changes):
     request = PredictRequest(
-        name=key, key=key, provenance=PROVENANCE, settings={"region": "field", "thresholds": {"EX": 0.5}}
+        name=name, provenance=PROVENANCE, settings={"region": "field", "thresholds": {"EX": 0.5}}
     )
     return replace(request, **changes)
 
 
-def photograph_result(key="clinic/left", *, spacing=None, quality=(), **changes):
+def photograph_result(name="clinic/left", *, spacing=None, quality=(), **changes):
     height, width = SHAPE
     pixels = np.random.default_rng(5).integers(0, 255, (height, width, 3), np.uint8)
     return PhotographResult(
-        request=predict_request(key, **changes),
+        request=predict_request(name, **changes),
         photograph=Photograph(pixels=pixels, source="left.jpg", digest="cd" * 32, spacing=spacing),
         field=Field(
             centre=(90.0, 120.0), radius=118.0, box=Box(top=0, left=2, bottom=height, right=width - 2)

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from foveate import nets
-from foveate.datasets import idrid
+from foveate.datasets import layouts
 from foveate.models import Package
 from foveate.nets import LocalGlobalUNet, NetworkPlan, StreamPlan
 from foveate.training import cache
@@ -94,7 +94,12 @@ def write(root: Path) -> tuple:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-    return idrid.cases(root, "train")
+    return cases(root)
+
+
+def cases(root: Path) -> tuple:
+    """List the data set in a folder."""
+    return layouts.cases(root, layouts.IDRID, "train")
 
 
 @functools.cache

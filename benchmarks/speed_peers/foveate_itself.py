@@ -107,7 +107,7 @@ def of_megapixels(photograph, load, megapixels):
         result.save(folder.next())
         written = time.perf_counter()
         canvas = math.prod(result.segmentation.probabilities.frame.shape)
-        seconds = {"reading": loaded - start, "looking": segmented - loaded, "writing": written - segmented}
+        seconds = {"reading": loaded - start, "inference": segmented - loaded, "writing": written - segmented}
         return Answer(seconds=seconds, figures={"megapixels": megapixels, "canvas": canvas / 1e6})
 
     return Opened(run=run, what=model.engine.label, warm=False)

@@ -38,6 +38,7 @@ TEMPORARY = re.compile(r"\.foveate-[0-9a-f]{16}\.part")
 REMEDIES = {
     errno.ENOSPC: "no space is left there; free some, or choose another folder",
     errno.EDQUOT: "your quota there is used up; free some space, or choose another folder",
+    errno.ENOMEM: "the machine's memory is full; free some, and start again",
     errno.EACCES: "you may not write there; choose another folder, or ask for permission",
     errno.EPERM: "you may not write there; choose another folder, or ask for permission",
     errno.EROFS: "the disk is read-only; choose another folder",

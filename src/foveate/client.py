@@ -29,10 +29,10 @@ from types import MappingProxyType
 from typing import Any, BinaryIO, Literal, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
-from foveate.errors import ServerError
+from foveate.errors import ServerError, one_line
 from foveate.paths import valid_path
 
-State = Literal["queued", "looking", "done", "failed"]
+State = Literal["queued", "running", "done", "failed"]
 
 LONG_POLL_SECONDS = 20.0
 """Longest time that the server may wait for a result before it responds to a request, seconds."""
@@ -370,7 +370,7 @@ class Client:
             try:
                 chunk = response.read(CHUNK_BYTES)
             except (OSError, http.client.HTTPException) as error:
-                raise self._cut_off(_reason(error)) from error
+                raise self._cut_off(one_line(error)) from error
             if not chunk:
                 break
             yield chunk
@@ -404,7 +404,7 @@ class Client:
                 UnicodeError,
             ) as error:  # UnicodeError: no host's name
                 raise ServerError(
-                    f"{self._address}: cannot be reached ({_reason(error)}); is the server running?"
+                    f"{self._address}: cannot be reached ({one_line(error)}); is the server running?"
                 ) from error
             with response:
                 if response.status >= 400:
@@ -510,11 +510,6 @@ def _valid_token(token: str) -> str:
     if not is_valid:
         raise ServerError("the token is empty, or holds characters that no token has; check where it is from")
     return token
-
-
-def _reason(error: Exception) -> str:
-    """Return the reason of a network error in one line."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _server_error(response: http.client.HTTPResponse) -> ServerError:

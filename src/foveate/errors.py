@@ -1,6 +1,6 @@
-"""The errors that Foveate raises on purpose, and how to tell that memory ran out.
+"""The errors that Foveate raises on purpose, and how to read those of libraries.
 
-Knows:   what can go wrong, as one tree.
+Knows:   what can go wrong, as one tree; what an error says in one line, and whether memory ran out.
 Ignores: where it goes wrong, and how it is shown.
 
 Each message is one line: what was wrong (with both values), where, and what to do about it.
@@ -120,3 +120,13 @@ def is_out_of_memory(error: Exception) -> bool:
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     return isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error)) is not None
+
+
+def one_line(error: BaseException, longest: int | None = None) -> str:
+    """Return what an error says, for a message of one line; the name of its type if it says nothing.
+
+    Args:
+        error: any error.
+        longest: number of characters after which the text is cut; None for all of it.
+    """
+    return " ".join(str(error).split())[:longest] or type(error).__name__

@@ -1,7 +1,7 @@
-"""Paths in messages, what is at a path, and checksums of files.
+"""Paths in messages, what is at a path, names that count as equal, and checksums of files.
 
-Knows:   how to print any path in one line, that some paths cannot be reached, and how to hash a file without
-         reading it into memory.
+Knows:   how to print any path in one line, that some paths cannot be reached, that disks spell one name in
+         several ways, and how to hash a file without reading it into memory.
 Ignores: what the files contain.
 """
 
@@ -11,6 +11,7 @@ Ignores: what the files contain.
 import errno
 import hashlib
 import os
+import unicodedata
 from pathlib import Path
 
 
@@ -18,6 +19,16 @@ def display_path(path: Path | str) -> str:
     """Return a path for a message of one line: unchanged, or quoted if it has unprintable characters."""
     text = str(path)
     return text if text.isprintable() else repr(text)
+
+
+def nfc(name: str) -> str:
+    """Return a name in the Unicode form NFC: disks and archives spell one accented letter in several ways."""
+    return unicodedata.normalize("NFC", name)
+
+
+def name_key(name: str) -> str:
+    """Return a key that is equal for names that some file systems treat as equal: any spelling and case."""
+    return nfc(nfc(name).casefold())
 
 
 def valid_path(path: Path) -> Path:

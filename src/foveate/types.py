@@ -1,6 +1,7 @@
 """The values that packages exchange: frozen dataclasses without behaviour beyond their own arithmetic.
 
-Knows:   the parts and units of a photograph, a field, a frame, a map and a region.
+Knows:   the parts and units of a photograph, a field, a frame, a map and a region; how a shape is scaled, and
+         which levels of a map reach a threshold.
 Ignores: how any of them is detected, computed or written.
 
 Coordinates are (row, column), origin top left. A continuous coordinate counts from the outer edge of the
@@ -9,9 +10,10 @@ first pixel, so that the centre of pixel i is at i + 0.5 and scaling is a plain 
 Shape letters: H W photograph, h w canvas, K lesions.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, SupportsInt
 
 import numpy as np
 from jaxtyping import UInt8, UInt16
@@ -38,6 +40,21 @@ Laterality = Literal["R", "L"]
 BlobPolarity = Literal["none", "dark", "bright"]
 """Which small blobs raise the score of a window: none, or those darker or brighter than their
 surroundings."""
+
+
+def scaled_shape(shape: tuple[int, int], factor: float) -> tuple[int, int]:
+    """Return the shape (rows, columns) of a scaled picture, rounded; each side has at least 1 px."""
+    rows, columns = (max(1, round(length * factor)) for length in shape)
+    return rows, columns
+
+
+def lowest_level(threshold: float, highest: int) -> int:
+    """Return the smallest level whose probability, level / highest, reaches a threshold in [0, 1], exactly.
+
+    It is at least 1 for a threshold above 0.
+    """
+    start = max(0, math.floor(threshold * highest) - 1)  # floating point may be off by one: count up
+    return next(level for level in range(start, highest + 1) if level / highest >= threshold)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,6 +103,28 @@ class Box:
     left: int
     bottom: int
     right: int
+
+    @classmethod
+    def whole(cls, shape: tuple[int, int]) -> "Box":
+        """Return the box of a whole picture of (rows, columns)."""
+        return cls(top=0, left=0, bottom=shape[0], right=shape[1])
+
+    @classmethod
+    def from_corners(cls, corners: Iterable[int]) -> "Box":
+        """Return the box of `corners`."""
+        top, left, bottom, right = corners
+        return cls(top=top, left=left, bottom=bottom, right=right)
+
+    @classmethod
+    def from_rectangle(cls, rectangle: Iterable[SupportsInt]) -> "Box":
+        """Return the box of (x, y, width, height), as OpenCV and JSON state it."""
+        left, top, width, height = map(int, rectangle)
+        return cls(top=top, left=left, bottom=top + height, right=left + width)
+
+    @property
+    def corners(self) -> tuple[int, int, int, int]:
+        """(top, left, bottom, right)."""
+        return self.top, self.left, self.bottom, self.right
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -214,6 +214,16 @@ def test_j_two_eyes_in_one_picture_are_refused_by_name(second, gap, quarter):
         field_of_view.find(pixels)
 
 
+@pytest.mark.parametrize("count", [2, 3, 4])
+@pytest.mark.parametrize("quarter", [0, 1])
+def test_j_photographs_of_cut_fields_that_touch_are_refused_by_name(count, quarter):
+    cut = [tiny_package.fundus(diameter=400, seed=seed)[40:-40] for seed in range(count)]
+    pixels = np.ascontiguousarray(np.rot90(np.concatenate(cut), quarter))
+
+    with pytest.raises(FieldError, match=r"two fields of view: discs around"):
+        field_of_view.find(pixels)
+
+
 def test_j_a_small_second_disc_is_no_second_eye():
     field = field_of_view.find(two_eyes(second=0.5))
 

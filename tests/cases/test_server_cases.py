@@ -92,7 +92,7 @@ def test_files_that_are_written_for_a_deleted_photograph_are_deleted_and_the_ans
 
     def delete_first(task):
         if not deletes:
-            deletes.append(client.service.delete(identifier))
+            deletes.append(client.service.jobs.delete(identifier))
         return run(task)
 
     monkeypatch.setattr(client.service.jobs, "run_io_task", delete_first)
@@ -110,7 +110,7 @@ def test_a_report_of_a_photograph_that_is_deleted_meanwhile_is_404(client, monke
     pictures = reports._pictures
 
     def delete_first(record):
-        deletes.append(client.service.delete(identifier))
+        deletes.append(client.service.jobs.delete(identifier))
         return pictures(record)
 
     monkeypatch.setattr(reports, "_pictures", delete_first)
@@ -123,7 +123,7 @@ def test_a_report_of_a_photograph_that_is_deleted_meanwhile_is_404(client, monke
 def test_an_edit_of_a_photograph_whose_files_are_gone_is_404(client):
     identifier = done(client)["id"]
     record = client.service.record(identifier)
-    client.service.delete(identifier)
+    client.service.jobs.delete(identifier)
 
     with pytest.raises(ServiceError, match="no such photograph"):
         client.service.references.put(record, "truth", "EX", np.ones((record.height, record.width), bool))

@@ -34,6 +34,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
 
+from foveate.analysis.retinal_view import resize_field
 from foveate.types import Field, Photograph
 
 DIAMETER = 1000
@@ -76,6 +77,10 @@ BLUENESS = 1.0
 """Upper limit, else 'colour': mean level of blue in the field divided by that of red. The bluest of 223
 photographs has .48; with red and blue swapped, the least blue one has 2.1."""
 
+GREENNESS = 1.0
+"""Upper limit, else 'colour': the same of green, which is brighter than red in autofluorescence or red-free
+light that was saved in green. The greenest of 223 photographs has .63."""
+
 
 def assess(photograph: Photograph, field: Field) -> tuple[str, ...]:
     """Return the quality codes of a photograph, sorted; most photographs have none.
@@ -86,7 +91,7 @@ def assess(photograph: Photograph, field: Field) -> tuple[str, ...]:
 
     Returns:
         Some of
-        'colour': blue is brighter than red, as happens when the two are swapped;
+        'colour': blue is brighter than red, as happens when the two are swapped, or green is;
         'blur': out of focus, hazy, or so faint that noise hides the details;
         'cut': more of the field's disc is missing than cameras leave out, or it is missing on one side
         only. A photograph whose field was given as 'full' always has this code, since it shows no rim;
@@ -97,7 +102,7 @@ def assess(photograph: Photograph, field: Field) -> tuple[str, ...]:
     """
     checks = {
         "blur": _is_blurred(photograph.pixels, field),
-        "colour": _is_blue(photograph.pixels, field),
+        "colour": _is_oddly_coloured(photograph.pixels, field),
         "cut": _is_cut(field),
         "exposure": _is_ill_exposed(photograph.pixels, field),
         "small": field.diameter < DIAMETER,
@@ -107,21 +112,18 @@ def assess(photograph: Photograph, field: Field) -> tuple[str, ...]:
 
 def _is_blurred(pixels: UInt8[np.ndarray, "H W 3"], field: Field) -> bool:
     """Return whether fine details have too little contrast in green, where vessels and lesions show best."""
-    ratio = DIAMETER / field.diameter
-    height, width = (max(1, round(length * ratio)) for length in field.box.shape)
-    interpolation = cv2.INTER_AREA if ratio < 1 else cv2.INTER_LINEAR
-    green = cv2.extractChannel(pixels[field.box.slices], 1)
-    picture = cv2.resize(green, (width, height), interpolation=interpolation).astype(np.float32)
+    green = cv2.extractChannel(pixels, 1)
+    picture = resize_field(green, field, DIAMETER).astype(np.float32)
     blurred = [cv2.GaussianBlur(picture, (0, 0), sigma) for sigma in (1, 2, 4)]
-    inside = _inside(field, (height, width), MEASURED_RADIUS).astype(np.uint8)
+    inside = _inside(field, picture.shape, MEASURED_RADIUS).astype(np.uint8)
     fine, coarse = (cv2.meanStdDev(sharp - soft, mask=inside)[1].item() for sharp, soft in pairwise(blurred))
     return bool(fine < SHARPNESS * coarse or coarse < FAINT)
 
 
-def _is_blue(pixels: UInt8[np.ndarray, "H W 3"], field: Field) -> bool:
-    """Return whether the field is brighter in blue than in red, which no retina is."""
-    red, _, blue = _samples(pixels, field).mean(axis=0)
-    return bool(blue > BLUENESS * red)
+def _is_oddly_coloured(pixels: UInt8[np.ndarray, "H W 3"], field: Field) -> bool:
+    """Return whether the field is brighter in blue or in green than in red, which no retina is."""
+    red, green, blue = _samples(pixels, field).mean(axis=0)
+    return bool(blue > BLUENESS * red or green > GREENNESS * red)
 
 
 def _is_ill_exposed(pixels: UInt8[np.ndarray, "H W 3"], field: Field) -> bool:

@@ -14,7 +14,6 @@ doi:10.1109/83.663500. Its use as evidence is our choice.
 Shape letters: h w canvas, R regions and the background before them.
 """
 
-import math
 from dataclasses import dataclass
 
 import cv2
@@ -23,7 +22,7 @@ from jaxtyping import Float64, Int32, Int64, UInt16
 
 from foveate.analysis.runs import find_row_runs, label_runs, total
 from foveate.packed_maps import PackedMaps
-from foveate.types import Decision
+from foveate.types import Decision, lowest_level
 
 HIGHEST = 65535
 """Level of probability 1 in a map of 16 bits."""
@@ -44,7 +43,7 @@ class LabelledRegions:
     """Evidence of each region, px; entry 0 is 0."""
 
 
-def lowest_level(threshold: float) -> int:
+def lowest_lesion_level(threshold: float) -> int:
     """Return the lowest 16-bit level that is lesion in a map of 16 bits, or in one rounded to 8 bits.
 
     The two can differ by half a level of 8 bits, because maps are rounded to the nearest level.
@@ -52,14 +51,8 @@ def lowest_level(threshold: float) -> int:
     Args:
         threshold: a probability in (0, 1].
     """
-    of_8_bits = _reaches(threshold, HIGHEST_8_BIT) * (HIGHEST // HIGHEST_8_BIT) - 128
-    return max(1, min(_reaches(threshold, HIGHEST), of_8_bits))
-
-
-def _reaches(threshold: float, highest: int) -> int:
-    """Return the smallest level whose ratio to the highest one reaches a threshold, exactly."""
-    start = max(0, math.floor(threshold * highest) - 1)  # floating point may be off by one: count up
-    return next(level for level in range(start, highest + 1) if level / highest >= threshold)
+    of_8_bits = lowest_level(threshold, HIGHEST_8_BIT) * (HIGHEST // HIGHEST_8_BIT) - 128
+    return max(1, min(lowest_level(threshold, HIGHEST), of_8_bits))
 
 
 def measure(stored: UInt16[np.ndarray, "h w"], threshold: float) -> LabelledRegions:
@@ -69,7 +62,7 @@ def measure(stored: UInt16[np.ndarray, "h w"], threshold: float) -> LabelledRegi
         stored: probability times 65535.
         threshold: a probability in (0, 1].
     """
-    lesion_pixels = (stored >= lowest_level(threshold)).view(np.uint8)
+    lesion_pixels = (stored >= lowest_lesion_level(threshold)).view(np.uint8)
     count, labels = cv2.connectedComponents(lesion_pixels, connectivity=8, ltype=cv2.CV_32S)
     positions = np.flatnonzero(labels)
     label, level = labels.ravel()[positions], stored.ravel()[positions]
@@ -92,7 +85,7 @@ def suppress(maps: PackedMaps, index: int, decision: Decision) -> None:
     """
     if not decision.minimum_evidence:
         return
-    lowest = lowest_level(decision.threshold)
+    lowest = lowest_lesion_level(decision.threshold)
     runs = find_row_runs(maps.rows_reaching(index, lowest), lowest)
     labels = label_runs(runs, maps.shape[-1])
     count, lengths = int(labels.max(initial=-1)) + 1, runs.last - runs.first + 1

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
-from foveate.types import Field
+from foveate.types import Field, scaled_shape
 
 DIAMETER = 256
 """Diameter of the field in the view, px. A disc is then some 37 px wide. At 384 px no more discs were
@@ -83,10 +83,8 @@ def make(pixels: UInt8[np.ndarray, "H W 3"], field: Field) -> RetinalView:
 
     Source: the normalisation is our choice.
     """
-    ratio = DIAMETER / field.diameter
-    height, width = (max(1, round(length * ratio)) for length in field.box.shape)
-    interpolation = cv2.INTER_AREA if ratio < 1 else cv2.INTER_LINEAR
-    small = cv2.resize(pixels[field.box.slices], (width, height), interpolation=interpolation)
+    small = resize_field(pixels, field, DIAMETER)
+    height, width = small.shape[:2]
     scale = (height / field.box.shape[0], width / field.box.shape[1])
     inside = _inside(field, (height, width), scale)
     levels = small.astype(np.float32)
@@ -98,6 +96,19 @@ def make(pixels: UInt8[np.ndarray, "H W 3"], field: Field) -> RetinalView:
         field=field,
         scale=scale,
     )
+
+
+def resize_field(
+    picture: UInt8[np.ndarray, "H W ..."], field: Field, diameter: int
+) -> UInt8[np.ndarray, "h w ..."]:
+    """Return the box of a photograph's field of view, resized so that the field has a diameter, px."""
+    ratio = diameter / field.diameter
+    height, width = scaled_shape(field.box.shape, ratio)
+    interpolation = cv2.INTER_AREA if ratio < 1 else cv2.INTER_LINEAR
+    resized: UInt8[np.ndarray, "h w ..."] = cv2.resize(
+        picture[field.box.slices], (width, height), interpolation=interpolation
+    )
+    return resized
 
 
 def masked_blur(

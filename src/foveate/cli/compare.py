@@ -11,12 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from foveate import atomic_files
-from foveate.cli import progress_steps
+from foveate.cli import progress, progress_steps
 from foveate.cli.options import UsageError, parse_codes
 from foveate.cli.options.evaluate import CompareOptions
 from foveate.cli.options.training import TrainingOptions
 from foveate.cli.train import annotated_cases, make_plan, print_warnings
-from foveate.datasets import Case, layouts
+from foveate.datasets import Case, checks, layouts
 from foveate.lesions import select as select_lesions
 from foveate.paths import display_path
 from foveate.training import comparison, distributed, runner
@@ -51,13 +51,16 @@ def _compare(recipe: str, training: TrainingOptions, options: CompareOptions) ->
     layout = layouts.named(training.layout)
     unseen: Sequence[Case] = ()
     if options.on is not None:
-        print_warnings(training.data, layout, options.on, plan.recipe)
         listed = layouts.cases(training.data, layout, options.on)
+        print_warnings(training.data, layout, options.on, listed, plan.recipe)
         unseen = annotated_cases(plan.recipe, listed, options.on)
     training_cases = [*plan.cases, *plan.healthy]
     comparison.require_not_trained_on(unseen, training_cases, plan.start)  # before hours of training
     if options.tiling == "paper":
         comparison.require_crop(unseen or plan.cases)
+    compared = unseen or runner.require_annotated(plan.recipe, plan.cases)  # the fold may not be known yet
+    with progress.reading_bar() as show_reading:
+        checks.require_readable(compared, lesions, show_reading)
     progress_steps.show(
         runner.train(replace(plan, stages=comparison.missing_stages(plan.folder), resume=True))
     )

@@ -21,6 +21,7 @@ from foveate.dicom.transfer import TransferCounts, TransferStep
 from foveate.dicom.watch import WatchEvent, WatchTask
 from foveate.engines.choice import NO_CHOICE
 from foveate.inference.api import load
+from foveate.paths import display_path
 from foveate.wording import quantity
 
 PASSWORD_VARIABLE = "FOVEATE_DICOM_PASSWORD"
@@ -115,6 +116,6 @@ def _step_printer(moved: str, existing: str) -> Callable[[TransferStep], None]:
 
     def show(step: TransferStep) -> None:
         outcome = step.error or (moved if step.transferred else existing)
-        print(f"{step.name}: {outcome}", file=sys.stderr, flush=True)
+        print(f"{display_path(step.name)}: {outcome}", file=sys.stderr, flush=True)
 
     return show

@@ -16,7 +16,7 @@ from foveate.cli import progress
 from foveate.cli.engine_hint import print_hint
 from foveate.cli.options import parse_codes, parse_field, parse_thresholds
 from foveate.cli.options.evaluate import EvaluateOptions
-from foveate.datasets import layouts
+from foveate.datasets import checks, layouts
 from foveate.engines.choice import EngineChoice
 from foveate.evaluation import LesionOutcome, maps_from_folder, maps_from_model, results, selection
 from foveate.evaluation import evaluate as evaluate_cases
@@ -68,6 +68,11 @@ def evaluate(options: EvaluateOptions) -> None:
     )
     with atomic_files.reserve(options.out):
         results.prepare(options.out, replace=options.replace)
+        with progress.reading_bar() as show_reading:
+            checks.require_readable(cases, tuple(scored.thresholds), show_reading)  # before the work
+            doubt = checks.doubtful_masks(cases, tuple(scored.thresholds), show_reading)
+        if doubt:
+            print(f"foveate: {doubt}", file=sys.stderr)
         with progress.case_display(len(cases)) as show:
             outcomes = evaluate_cases(spec, show)
         _print_outcomes(outcomes)  # first: they are not lost if the disk is full

@@ -112,5 +112,5 @@ def _pace(report: Report) -> str:
         f"{phase} {seconds / done:.2f} s" for phase, seconds in report.seconds_by_phase.items()
     )
     each = f"{phases} each" if done > 1 else phases
-    side_by_side = f", {report.workers} side by side" if report.workers > 1 else ""
-    return f"{pace:.1f} photographs a minute{side_by_side}: {each}"
+    parallel = f", {report.workers} at the same time" if report.workers > 1 else ""
+    return f"{pace:.1f} photographs a minute{parallel}: {each}"

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Literal
 
 from foveate import atomic_files, evaluation, models
-from foveate.cli import progress_steps
+from foveate.cli import progress, progress_steps
 from foveate.cli.options import UsageError
 from foveate.cli.options.training import CrossValidationOptions, ReleaseOptions, TrainingOptions, TrainOptions
-from foveate.datasets import Case, dr_grades, layouts
+from foveate.datasets import Case, checks, dr_grades, layouts
 from foveate.datasets.layouts import Layout
 from foveate.evaluation.networks import ROWS
 from foveate.training import (
@@ -28,7 +28,7 @@ from foveate.training import (
     recipes,
     runner,
 )
-from foveate.training.recipe import Recipe
+from foveate.training.recipe import REFINE, Recipe
 from foveate.training.release import (
     ReleaseChoices,
     ReleaseInputs,
@@ -93,14 +93,19 @@ def cross_validate(recipe: str, training: TrainingOptions, options: CrossValidat
         int8=options.int8,
     )
     export.require_replaceable(options.out / cross_validation.PACKAGE)
-    for run in cross_validation.run_plans(programme):
+    runs = cross_validation.run_plans(programme)
+    for run in runs:
         print(run.folder.name, file=sys.stderr)
         progress_steps.show(cross_validation.train(run))
-    if cross_validation.is_releasable(programme):
-        print(cross_validation.write_package(programme))
-    else:
+    if cross_validation.runs_without(programme, "joint"):
         line = "the package is written once stage 'joint' is trained: run the same command without --stage"
         print(f"foveate: {line}", file=sys.stderr)
+        return
+    unrefined = cross_validation.runs_without(programme, REFINE)
+    if 0 < len(unrefined) < len(runs):
+        line = f"the package is made of stage 'joint': {REFINE} is not finished in {', '.join(unrefined)}"
+        print(f"foveate: {line}", file=sys.stderr)
+    print(cross_validation.write_package(programme))
 
 
 def release(recipe: str, options: ReleaseOptions) -> None:
@@ -125,7 +130,7 @@ def release(recipe: str, options: ReleaseOptions) -> None:
         load_run(recipe_of_run, folder, cases, layout, options.stage)
         for folder in (options.run, *options.judged_by)
     )
-    print_warnings(options.data, layout, split, shipped.recipe)
+    print_warnings(options.data, layout, split, cases, shipped.recipe)
     if start is None:
         choices = _validate(ReleaseInputs(shipped=shipped, validation_runs=validating or [shipped]))
     else:
@@ -178,7 +183,7 @@ def make_plan(
         recipe = replace(recipe, held_back=None if fold == "none" else fold)
     split = next(iter(layout.splits))
     cases = layouts.cases(options.data, layout, split)
-    print_warnings(options.data, layout, split, recipe)
+    print_warnings(options.data, layout, split, cases, recipe)
     annotated_cases(recipe, cases, split)
     return TrainingPlan(
         recipe=recipe,
@@ -194,10 +199,25 @@ def make_plan(
     )
 
 
-def print_warnings(data: Path, layout: Layout, split: str, recipe: Recipe) -> None:
-    """Print a line for each reason why masks of a split may wrongly count as absent."""
-    for line in layouts.warnings(data, layout, split, recipe.contract.lesions):
+def print_warnings(data: Path, layout: Layout, split: str, cases: Sequence[Case], recipe: Recipe) -> None:
+    """Print a line for each reason why masks of a split may wrongly count as absent, or as too large.
+
+    Args:
+        data: the folder of the set.
+        layout: its layout.
+        split: a split of the layout.
+        cases: the photographs of the split.
+        recipe: the recipe whose lesions are used.
+    """
+    if not _is_first_process():  # reading masks takes time
+        return
+    lesions = recipe.contract.lesions
+    for line in layouts.warnings(data, layout, split, lesions):
         _print_once(line)
+    with progress.reading_bar() as show_reading:
+        doubt = checks.doubtful_masks(cases, lesions, show_reading)
+    if doubt:
+        _print_once(doubt)
 
 
 def annotated_cases(recipe: Recipe, cases: Sequence[Case], split: str) -> tuple[Case, ...]:
@@ -219,8 +239,13 @@ def annotated_cases(recipe: Recipe, cases: Sequence[Case], split: str) -> tuple[
 
 def _print_once(line: str) -> None:
     """Print a line on standard error; where `torchrun` started several processes, only in the first."""
-    if os.environ.get("RANK", "0") == "0":
+    if _is_first_process():
         print(f"foveate: {line}", file=sys.stderr)
+
+
+def _is_first_process() -> bool:
+    """Return whether this is the only process, or the first of those that `torchrun` started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _healthy_cases(folder: Path | None, recipe: Recipe) -> Sequence[Case]:

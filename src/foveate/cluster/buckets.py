@@ -18,7 +18,7 @@ from botocore.exceptions import BotoCoreError
 
 from foveate import atomic_files
 from foveate.cluster.stores import BUCKET_SCHEME, StoredFile
-from foveate.errors import ClusterError, FoveateError, OutputError, PhotographError
+from foveate.errors import ClusterError, FoveateError, OutputError, PhotographError, one_line
 from foveate.paths import display_path
 from foveate.photographs import RESULT_MARK_BYTES, RESULT_MARKS, is_result_mark
 
@@ -171,7 +171,7 @@ class BucketStore:
 
     def _translated(self, path: str, error: Exception, error_type: type[FoveateError]) -> FoveateError:
         """Return the error to raise instead: a ClusterError if every other photograph will fail as well."""
-        address, message = self.display_path(path), " ".join(str(error).split())
+        address, message = self.display_path(path), one_line(error)
         if isinstance(error, FileNotFoundError):
             return error_type(f"{address}: no such object or bucket; check the address")
         if isinstance(error, PermissionError):

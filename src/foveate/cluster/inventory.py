@@ -11,7 +11,6 @@ memory and therefore cannot list a million files; a test checks that both agree.
 import itertools
 import sqlite3
 import tempfile
-import unicodedata
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from typing import Any
 from foveate.cluster.scratch import ScratchFolder
 from foveate.cluster.stores import StoredFile
 from foveate.errors import OutputError
-from foveate.paths import display_path
+from foveate.paths import display_path, name_key
 from foveate.photographs import SUFFIXES, shorten, without_suffix
 
 TABLE = """
@@ -215,7 +214,7 @@ class Inventory:
         """Insert the photographs, sorted."""
         self._add_function("name_of", lambda path: shorten(without_suffix(path)))
         self._add_function("long_name_of", shorten)
-        self._add_function("name_key_of", lambda name: unicodedata.normalize("NFC", name).casefold())
+        self._add_function("name_key_of", name_key)
         self._add_function("file_of", lambda path: path.rpartition("/")[2])
         self._database.create_function("in_share_of", 1, lambda path: self._share.contains(_to_text(path)))
         self._database.execute("BEGIN")

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from foveate.datasets.masks import DAMAGED, LARGEST_SHARE, lesion_pixels, read_mask
-from foveate.errors import DatasetError
+from foveate.errors import DatasetError, is_out_of_memory
 from foveate.paths import display_path, file_digest
 from foveate.types import FieldRule
 
@@ -82,6 +82,8 @@ def digest(path: Path) -> str:
     try:
         return file_digest(path)
     except OSError as error:
+        if is_out_of_memory(error):
+            raise
         raise DatasetError(
             f"{display_path(path)}: cannot be read ({error.strerror or error}); check the disk, or copy the "
             "file again from its source"

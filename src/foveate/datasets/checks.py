@@ -13,12 +13,14 @@ Ignores: how the report is presented.
 | a mask without a photograph                      | other files in a folder of masks                 |
 | no folder of masks for a lesion                  | a mask with several levels or colours            |
 | the same file, or the same pixels, twice         |                                                  |
+| different photographs, or masks, of one name     |                                                  |
 
 Shape letters: H W photograph.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +28,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from foveate import photographs
-from foveate.datasets import Case, contact, facts, is_annotated, likeness, masks
+from foveate.datasets import Case, contact, facts, is_annotated, likeness, masks, truth
 from foveate.datasets.contact import Thumbnail
 from foveate.datasets.facts import CaseFacts, LesionArea
 from foveate.datasets.folders import Layout, SplitListing, list_split, present
@@ -34,6 +36,8 @@ from foveate.errors import FoveateError
 from foveate.geometry import field_of_view
 from foveate.paths import display_path
 from foveate.types import Photograph
+from foveate.wording import quantity
+from foveate.writers import overlays
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,7 +140,7 @@ def check(
                 yield thumbnail
 
     for number, page in enumerate(contact.contact_sheets(thumbnails(), layout.kinds), 1):
-        save_sheet(number, contact.jpeg(page))
+        save_sheet(number, overlays.jpeg(page))
     problems = [problem for result in checked for problem in result.problems]
     problems += [
         *_folder_problems(listings),
@@ -175,6 +179,57 @@ def check_case(case: Case, layout: Layout, split: str) -> tuple[CheckedCase, Thu
         CheckedCase(split=split, case=case, facts=facts_of_case, problems=problems),
         Thumbnail(name=case.name, picture=picture, is_wrong=bool(wrong)),
     )
+
+
+def require_readable(
+    cases: Sequence[Case],
+    lesions: Sequence[str],
+    progress: CheckProgress = lambda done, total, name: None,
+) -> None:
+    """Read each photograph and its masks, and stop at the first that would later end hours of work.
+
+    All pixels are read, since only they show a damaged file; that takes a small part of a prediction's time.
+
+    Args:
+        cases: the photographs.
+        lesions: lesions whose masks will be read, where a photograph was annotated for them.
+        progress: called after each photograph.
+
+    Raises:
+        PhotographError: a photograph cannot be read.
+        DatasetError: a mask is refused, as by `read_mask`.
+    """
+    for done, case in enumerate(cases, start=1):
+        annotated = tuple(lesion for lesion in lesions if is_annotated(case, lesion))
+        truth(case, annotated, photographs.read(case.photograph).shape)
+        progress(done, len(cases), case.name)
+
+
+def doubtful_masks(
+    cases: Sequence[Case],
+    lesions: Sequence[str],
+    progress: CheckProgress = lambda done, total, name: None,
+) -> str:
+    """Return a line on the masks whose levels may not all be lesion; empty if there are none.
+
+    All masks are read. Masks that cannot be used are left to whoever uses them.
+
+    Args:
+        cases: the photographs.
+        lesions: lesions whose masks are used.
+        progress: called after each photograph.
+    """
+    doubts = []
+    for done, case in enumerate(cases, start=1):
+        for path in (case.masks[lesion] for lesion in lesions if lesion in case.masks):
+            with suppress(FoveateError):
+                if (doubt := masks.ambiguity(masks.load(path), case.lesion_from)) is not None:
+                    doubts.append(f"{display_path(path)}: {doubt}")
+        progress(done, len(cases), case.name)
+    if not doubts:
+        return ""
+    total = quantity(len(doubts), "mask needs", "masks need")
+    return f"{doubts[0]} ({total} a look: 'foveate data check' lists them)"
 
 
 def lesion_totals(report: CheckReport) -> dict[str, Totals]:
@@ -222,7 +277,8 @@ def _folder_problems(listings: Mapping[str, SplitListing]) -> list[DataProblem]:
     """Return the problems of the folders of masks; a folder that several splits share is reported once."""
     problems: dict[str, DataProblem] = {}
     for split, listing in listings.items():
-        lines = [(line, True) for line in (*listing.unreadable, *listing.missing.values())]
+        wrong = (*listing.unreadable, *listing.clashes, *listing.missing.values())
+        lines = [(line, True) for line in wrong]
         lines += [
             (
                 f"{display_path(path)}: a mask without a photograph; restore the photograph, correct the "

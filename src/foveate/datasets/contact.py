@@ -15,8 +15,9 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from foveate.geometry import canvas
 from foveate.lesions import Lesion
-from foveate.writers import overlays
+from foveate.types import scaled_shape
 
 SIDE = 320
 """Longest side of a thumbnail, px: a sheet fits on a screen, and a haemorrhage is recognisable."""
@@ -58,9 +59,7 @@ def thumbnail(
         kinds: the lesions to outline, in drawing order: the last is on top.
     """
     height, width = pixels.shape[:2]
-    scale = SIDE / max(height, width)
-    small = max(1, round(width * scale)), max(1, round(height * scale))
-    picture = cv2.resize(pixels, small, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    picture = canvas.resample(pixels, scaled_shape((height, width), SIDE / max(height, width))).copy()
     for kind in kinds:
         if kind.code in masks:
             mask = _shrink_mask(masks[kind.code], picture.shape[:2])
@@ -81,11 +80,6 @@ def contact_sheets(
     remaining = iter(thumbnails)
     while page_thumbnails := list(islice(remaining, COLUMNS * ROWS)):
         yield _draw_sheet(page_thumbnails, kinds)
-
-
-def jpeg(page: UInt8[np.ndarray, "P Q 3"]) -> bytes:
-    """Return a sheet as JPEG bytes."""
-    return overlays.jpeg(page)
 
 
 def _shrink_mask(mask: Bool[np.ndarray, "H W"], shape: tuple[int, ...]) -> UInt8[np.ndarray, "h w"]:

@@ -17,10 +17,10 @@ from typing import Literal
 
 from foveate import photographs
 from foveate.datasets import SET_ASIDE, Case, splits
-from foveate.datasets.folders import ENDINGS, folders_below, on_disk, same_name
+from foveate.datasets.folders import ENDINGS, folders_below, on_disk
 from foveate.datasets.splits import PhotographGroup
 from foveate.errors import DatasetError
-from foveate.paths import display_path, exists, is_file, valid_path
+from foveate.paths import display_path, exists, is_file, name_key, nfc, valid_path
 
 LABELS = "labels.csv"
 """The table in a folder of graded photographs, with at least the columns 'file' and 'retinopathy_grade'."""
@@ -152,7 +152,7 @@ def _read_row(path: Path, row: Mapping[str, str | None], form: _LabelTable, fold
             f"{display_path(path)}: {display_path(photograph)} does not exist; unpack the set again, or "
             "remove the row"
         )
-    return GradedPhotograph(name=same_name(photograph.stem), photograph=photograph, grade=number)
+    return GradedPhotograph(name=nfc(photograph.stem), photograph=photograph, grade=number)
 
 
 def _parse_grade(text: str) -> int | None:
@@ -197,7 +197,7 @@ def healthy_cases(folder: Path, split: Path | None) -> list[Case]:
         _refuse_grades(folder)
         sources = photographs.list_files([str(folder)]).photographs
         _refuse_grades_beside(folder, [source.path for source in sources])
-        candidates = [(same_name(source.name).replace("/", "-"), source.path) for source in sources]
+        candidates = [(nfc(source.name).replace("/", "-"), source.path) for source in sources]
     usable = sorted((name, path) for name, path in candidates if path.stem not in SET_ASIDE)
     if not usable:
         raise DatasetError(
@@ -238,7 +238,7 @@ def _refuse_grades_beside(folder: Path, files: Sequence[Path]) -> None:
     Raises:
         DatasetError: there is such a table.
     """
-    names = {key: path.stem for path in files for key in (_key(path.stem), _key(path.name))}
+    names = {key: path.stem for path in files for key in (name_key(path.stem), name_key(path.name))}
     parents = list(folder.resolve().parents)[:2]
     tables = {path for parent in parents for depth in ("*.csv", "*/*.csv") for path in parent.glob(depth)}
     for path in sorted(tables):
@@ -253,11 +253,6 @@ def _refuse_grades_beside(folder: Path, files: Sequence[Path]) -> None:
             )
 
 
-def _key(name: str) -> str:
-    """Return what two spellings of a photograph's name have in common."""
-    return same_name(same_name(name).casefold())
-
-
 def _is_above_0(grade: str) -> bool:
     return bool(grade) and _parse_grade(grade) != HEALTHY
 
@@ -270,7 +265,7 @@ def _read_grades(path: Path, names: Mapping[str, str]) -> Mapping[str, str]:
 
     Args:
         path: the table.
-        names: name of a photograph as `_key` returns it, with and without suffix -> its name.
+        names: name of a photograph as `name_key` returns it, with and without suffix -> its name.
     """
     rows = _rows(path)
     header = next(rows, [])
@@ -303,7 +298,7 @@ def _listed_keys(entry: str) -> tuple[str, ...]:
     """
     listed = PureWindowsPath(entry.strip())  # it takes '/' as well
     has_suffix = listed.suffix.lower() in PICTURE_SUFFIXES
-    return (_key(listed.name), _key(listed.stem)) if has_suffix else (_key(listed.name),)
+    return (name_key(listed.name), name_key(listed.stem)) if has_suffix else (name_key(listed.name),)
 
 
 def _has_grades(path: Path) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 from foveate.datasets import Case, digest
 from foveate.errors import DatasetError
 from foveate.lesions import Lesion
-from foveate.paths import display_path, exists, is_file, is_folder, obstacle, real_path
+from foveate.paths import display_path, exists, is_file, is_folder, name_key, nfc, obstacle, real_path
 from foveate.photographs import SUFFIXES, is_hidden
 from foveate.types import FieldRule
 from foveate.wording import quantity
@@ -97,6 +97,9 @@ class SplitListing:
     """Lesion -> a line that names its folders of masks, none of which exists."""
     unreadable: tuple[str, ...]
     """Lines that name the folders that cannot be listed."""
+    clashes: tuple[str, ...]
+    """Lines that name the photographs, or masks, that cannot be used beside others; the first ones are in
+    `cases`."""
 
 
 def cases(root: Path, layout: Layout, split: str) -> tuple[Case, ...]:
@@ -108,12 +111,12 @@ def cases(root: Path, layout: Layout, split: str) -> tuple[Case, ...]:
         split: a split of the layout.
 
     Raises:
-        DatasetError: the split does not exist, the folder does not have this layout, or a folder cannot be
-            listed.
+        DatasetError: the split does not exist, the folder does not have this layout, a folder cannot be
+            listed, or different photographs share a name.
     """
     listing = list_split(root, layout, split)
-    if listing.unreadable:
-        raise DatasetError(listing.unreadable[0])
+    if wrong := (*listing.unreadable, *listing.clashes):
+        raise DatasetError(wrong[0])
     return listing.cases
 
 
@@ -161,8 +164,8 @@ def list_split(root: Path, layout: Layout, split: str) -> SplitListing:
     of both, if their files are equal. Names are compared in the Unicode form NFC; hidden files are left out.
 
     Raises:
-        DatasetError: the split does not exist, the folder does not have this layout, or different photographs
-            share a name.
+        DatasetError: the split does not exist, the folder does not have this layout, or a photograph cannot
+            be read to compare it with another one of the same name.
     """
     if split not in layout.splits:
         raise DatasetError(
@@ -171,15 +174,21 @@ def list_split(root: Path, layout: Layout, split: str) -> SplitListing:
     base, folder_sets = _set_folder(root, layout), layout.splits[split]
     masks = _MaskFolders(base=base)
     by_name: dict[str, Case] = {}
+    clashes: dict[str, Case] = {}
     for case in (case for folders in folder_sets for case in _folder_cases(masks, layout, folders)):
-        by_name[case.name] = _merge_cases(by_name[case.name], case) if case.name in by_name else case
+        first = by_name.get(case.name)
+        if first is not None and (clash := _clash(first, case)) is not None:
+            clashes[clash] = case
+        else:
+            by_name[case.name] = case if first is None else _merge_cases(first, case)
     if not by_name:
         patterns = " or ".join(f"'{folders.photographs}'" for folders in folder_sets)
         raise DatasetError(
             f"{display_path(base)}: no photograph of split {split}, because nothing matches {patterns}; "
             "unpack the whole set, or correct the layout"
         )
-    used = {path for case in by_name.values() for path in (case.photograph, *case.masks.values())}
+    listed = (*by_name.values(), *clashes.values())
+    used = {path for case in listed for path in (case.photograph, *case.masks.values())}
     used |= _used_by_others(masks, layout, split)
     left = {path for folders in folder_sets for path in _files_beside_masks(base, folders)} - used
     orphans = _orphans(left, base, folder_sets, by_name.values())
@@ -189,12 +198,8 @@ def list_split(root: Path, layout: Layout, split: str) -> SplitListing:
         unused=tuple(sorted(left - orphans)),
         missing={lesion: line for folders in folder_sets for lesion, line in _missing(base, folders).items()},
         unreadable=tuple(masks.unreadable),
+        clashes=tuple(clashes),
     )
-
-
-def same_name(name: str) -> str:
-    """Return a name in the Unicode form NFC, so that equal names compare equal."""
-    return unicodedata.normalize("NFC", name)
 
 
 def on_disk(path: Path, base: Path) -> Path:
@@ -206,10 +211,10 @@ def on_disk(path: Path, base: Path) -> Path:
     """
     spelt = base
     for part in path.parts:
-        forms = (spelt / form for form in (part, same_name(part), unicodedata.normalize("NFD", part)))
+        forms = (spelt / form for form in (part, nfc(part), unicodedata.normalize("NFD", part)))
         expected = next(filter(exists, forms), spelt / part)
         spelt = next(
-            (found for found in _inside(expected, spelt) if same_name(found.name) == same_name(part)),
+            (found for found in _inside(expected, spelt) if nfc(found.name) == nfc(part)),
             expected,
         )
     return spelt
@@ -259,7 +264,7 @@ class _MaskFolders:
         mask = self.base / pattern.format(name=name, folder=folder)
         if mask.parent not in self.listings:
             self.listings[mask.parent] = self._list(on_disk(mask.parent.relative_to(self.base), self.base))
-        matching = self.listings[mask.parent].get(same_name(mask.name), [])
+        matching = self.listings[mask.parent].get(nfc(mask.name), [])
         if len(matching) > 1:
             raise DatasetError(
                 f"{display_path(matching[1])}: a second mask beside {matching[0].name}; keep one of the two, "
@@ -284,8 +289,8 @@ class _MaskFolders:
             return {}
         for path in inside:
             if path.suffix.lower() in ENDINGS and not is_hidden(path.name) and is_file(path):
-                by_stem.setdefault(same_name(path.stem), []).append(path)
-                by_name.setdefault(same_name(path.name), []).append(path)
+                by_stem.setdefault(nfc(path.stem), []).append(path)
+                by_name.setdefault(nfc(path.name), []).append(path)
         return by_stem | by_name
 
 
@@ -356,7 +361,7 @@ def _case(masks: _MaskFolders, layout: Layout, folders: Folders, path: Path) -> 
     }
     eye = re.search(layout.eye, below.as_posix()) if layout.eye else None
     return Case(
-        name=same_name("_".join((*folder.parts, path.stem))),
+        name=nfc("_".join((*folder.parts, path.stem))),
         photograph=path,
         masks={lesion: mask for lesion, mask in mask_files.items() if mask is not None},
         annotated=folders.annotated,
@@ -469,15 +474,13 @@ def _orphans(
     patterns = [re.sub(r"\\\{\w+\\\}", ".*", re.escape(_without_suffix(name))) for name in names]
     stems = {case.photograph.stem for case in listed}
     beginnings = tuple(
-        same_name(_without_suffix(name).format(name=stem, folder="")).casefold()
-        for name in names
-        for stem in stems
+        name_key(_without_suffix(name).format(name=stem, folder="")) for name in names for stem in stems
     )
     return {
         path
         for path in left
         if any(re.fullmatch(pattern, path.stem) for pattern in patterns)
-        or same_name(path.stem).casefold().startswith(beginnings)
+        or name_key(path.stem).startswith(beginnings)
     }
 
 
@@ -486,23 +489,28 @@ def _without_suffix(name: str) -> str:
     return name[: -len(Path(name).suffix)] if Path(name).suffix.lower() in ENDINGS else name
 
 
-def _merge_cases(first: Case, second: Case) -> Case:
-    """Return one case for a photograph that is in two folders.
+def _clash(first: Case, second: Case) -> str | None:
+    """Return a line that says why two cases of one name cannot be merged; None if they can be.
 
     Raises:
-        DatasetError: they are different photographs, one cannot be read, or both folders have a mask of the
-            same lesion.
+        DatasetError: one of the photographs cannot be read.
     """
+    name, earlier = display_path(second.photograph), display_path(first.photograph)
+    is_beside = first.photograph.parent == second.photograph.parent
     if digest(first.photograph) != digest(second.photograph):
-        raise DatasetError(
-            f"{display_path(second.photograph)}: {display_path(first.photograph)} is called {first.name} as "
-            "well; rename one of them and its masks"
-        )
-    if both := first.masks.keys() & second.masks.keys():
-        lesion = min(both)
-        raise DatasetError(
-            f"{display_path(second.masks[lesion])}: {display_path(first.masks[lesion])} is a mask of the "
-            "same photograph and lesion; keep one of the two"
-        )
+        return f"{name}: {earlier} is called {first.name} as well; rename one of them and its masks"
+    if is_beside and first.photograph != second.photograph:
+        return f"{name}: the same file as {earlier}; remove one of the two"
+    for lesion in sorted(first.masks.keys() & second.masks.keys()):
+        if first.masks[lesion] != second.masks[lesion]:
+            return (
+                f"{display_path(second.masks[lesion])}: {display_path(first.masks[lesion])} is a mask of the "
+                "same photograph and lesion; keep one of the two"
+            )
+    return None
+
+
+def _merge_cases(first: Case, second: Case) -> Case:
+    """Return one case for a photograph that is in two folders, or is listed twice."""
     annotated = tuple(dict.fromkeys((*(first.annotated or ()), *(second.annotated or ()))))
     return replace(first, masks={**first.masks, **second.masks}, annotated=annotated)

@@ -21,6 +21,7 @@ from jaxtyping import Complex, Float32, UInt8
 
 from foveate.errors import FieldError
 from foveate.geometry import field_of_view
+from foveate.types import scaled_shape
 
 SIDE = 64
 """Side of a fingerprint, px: vessels are one or two px wide."""
@@ -53,8 +54,9 @@ def fingerprint(pixels: UInt8[np.ndarray, "H W 3"]) -> Float32[np.ndarray, "S S"
     except FieldError:
         centre, side = (height / 2, width / 2), float(min(height, width))
     scale = SIDE / side
-    shape = max(1, round(width * scale)), max(1, round(height * scale))
-    small = cv2.resize(pixels[..., 1], shape, interpolation=cv2.INTER_AREA)  # green: vessels stand out most
+    rows, columns = scaled_shape((height, width), scale)
+    green = pixels[..., 1]  # vessels stand out most
+    small = cv2.resize(green, (columns, rows), interpolation=cv2.INTER_AREA)
     middle = (centre[1] * scale - 0.5, centre[0] * scale - 0.5)
     square = cv2.getRectSubPix(small.astype(np.float32), (SIDE, SIDE), middle)
     detail = square - cv2.GaussianBlur(square, (0, 0), GRAIN)

@@ -13,7 +13,9 @@ Ignores: cases, and where masks are.
 | palette whose used entries are black | refused: no entry can be distinguished from the background       |
 | EXIF orientation                     | applied, as for photographs                                      |
 | several pages                        | refused                                                          |
-| JPEG without `lesion_from`           | refused: faint levels around a lesion are not lesion             |
+| JPEG, also in TIFF, and WebP,        | refused: faint levels around a lesion are not lesion             |
+| without `lesion_from`                |                                                                  |
+| floats that are negative or NaN      | refused                                                          |
 | `lesion_from`, levels up to 15       | refused: class indices, or 0 and 1; no pixel would be lesion     |
 
 Shape letters: H W photograph.
@@ -28,7 +30,7 @@ from jaxtyping import Bool, Shaped
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
-from foveate.errors import DatasetError
+from foveate.errors import DatasetError, is_out_of_memory, one_line
 from foveate.paths import display_path
 from foveate.photographs import BIG_ENDIAN_BIGTIFF, exif_orientation, turn_upright
 from foveate.warning_filter import suppress_warnings
@@ -43,8 +45,12 @@ DAMAGED = (
 )
 """Exceptions that Pillow raises on files that violate their format."""
 
-LOSSY = frozenset({"JPEG", "MPO"})
-"""Formats that blur the edges of a mask: faint levels around a lesion are not lesion."""
+LOSSY = {
+    **{"JPEG": "JPEG", "MPO": "JPEG", "WEBP": "WebP", "AVIF": "AVIF", "JPEG2000": "JPEG 2000"},
+    **{"jpeg": "JPEG", "tiff_jpeg": "JPEG", "webp": "WebP"},
+}
+"""Formats, and compressions of TIFF, that blur the edges of a mask, as Pillow names them -> the usual name:
+faint levels around a lesion are not lesion. Some can also keep all levels, but Pillow does not say so."""
 
 WITH_ALPHA = frozenset({"RGBA", "LA", "PA"})
 """Modes of Pillow that have transparency beside their levels."""
@@ -66,7 +72,8 @@ class MaskFile:
     pixel is lesion."""
     colours: int
     """Number of different entries of a palette that are lesion; 0 where there is no palette."""
-    is_lossy: bool
+    lossy: str | None
+    """Name of the compression that blurs edges; None if the levels are stored unchanged."""
 
 
 def read_mask(path: Path, shape: tuple[int, int], lesion_from: float = 0.0) -> Bool[np.ndarray, "H W"]:
@@ -128,9 +135,10 @@ def load(path: Path) -> MaskFile:
             image.load()
             return _content(path, image)
     except DAMAGED as error:
-        reason = " ".join(str(error).split())
+        if is_out_of_memory(error):
+            raise
         raise DatasetError(
-            f"{display_path(path)}: unreadable mask ({reason}); restore the file, or save it as PNG"
+            f"{display_path(path)}: unreadable mask ({one_line(error)}); restore the file, or save it as PNG"
         ) from error
 
 
@@ -148,9 +156,10 @@ def lesion_of(mask: MaskFile, lesion_from: float) -> Bool[np.ndarray, "H W"]:
         DatasetError: the mask is refused by the table above.
     """
     name, levels = display_path(mask.path), mask.levels
-    if mask.is_lossy and lesion_from == 0:
+    if mask.lossy is not None and lesion_from == 0:
         raise DatasetError(
-            f"{name}: JPEG blurs the edges of a mask; save it as PNG, or set lesion_from = 0.5 in the layout"
+            f"{name}: {mask.lossy} blurs the edges of a mask; save it as PNG, or set lesion_from = 0.5 in "
+            "the layout"
         )
     if levels.dtype == np.bool_ or lesion_from == 0:
         return _any_channel(levels > 0)
@@ -159,7 +168,7 @@ def lesion_of(mask: MaskFile, lesion_from: float) -> Bool[np.ndarray, "H W"]:
             f"{name}: has {levels.dtype} levels, whose largest value is unknown; save it as 8-bit PNG"
         )
     full, highest = FULL_LEVEL[levels.dtype], int(levels.max())
-    if 0 < highest <= LARGEST_CLASS and not mask.is_lossy:
+    if 0 < highest <= LARGEST_CLASS and mask.lossy is None:
         raise DatasetError(
             f"{name}: its largest level is {highest} of {full}, below lesion_from = {lesion_from:g} of the "
             "full level; save a mask of 0 and 255 for each lesion, or remove lesion_from from the layout"
@@ -195,17 +204,28 @@ def ambiguity(mask: MaskFile, lesion_from: float) -> str | None:
 
 def _content(path: Path, image: Image.Image) -> MaskFile:
     """Return the content of an opened picture."""
-    is_lossy = image.format in LOSSY
+    lossy = LOSSY.get(image.info.get("compression", "")) or LOSSY.get(image.format or "")
     colours = 0
     if image.mode == "P":
         levels, colours = _palette_lesion(path, image)
     else:
         levels = np.asarray(image.convert("RGB") if image.mode in WITH_ALPHA else image)
+        if levels.dtype == np.int32:  # Pillow reads unsigned numbers of 32 bits as signed ones
+            levels = levels.view(np.uint32)
+        _require_levels(path, levels)
         _require_colours(path, image, levels)
     if not isinstance(image, TiffImageFile):  # Pillow turns a TIFF upright while loading it
         levels = turn_upright(levels, exif_orientation(image.info.get("exif", b"")))
     native = levels.astype(levels.dtype.newbyteorder("="), copy=False)
-    return MaskFile(path=path, levels=np.ascontiguousarray(native), colours=colours, is_lossy=is_lossy)
+    return MaskFile(path=path, levels=np.ascontiguousarray(native), colours=colours, lossy=lossy)
+
+
+def _require_levels(path: Path, levels: Shaped[np.ndarray, "H W ..."]) -> None:
+    """Raise DatasetError for floats that are no levels: they would silently count as no lesion."""
+    if levels.dtype.kind == "f" and not (levels >= 0).all():  # NaN fails
+        raise DatasetError(
+            f"{display_path(path)}: has levels that are negative or no numbers; save it as 8-bit PNG"
+        )
 
 
 def _require_colours(path: Path, image: Image.Image, levels: Shaped[np.ndarray, "H W ..."]) -> None:

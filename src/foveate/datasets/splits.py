@@ -14,9 +14,8 @@ import numpy as np
 from foveate import atomic_files
 from foveate.datasets import Case, facts, likeness
 from foveate.datasets.facts import CaseFacts
-from foveate.datasets.folders import same_name
 from foveate.errors import DatasetError, SettingError
-from foveate.paths import display_path, exists, valid_path
+from foveate.paths import display_path, exists, nfc, valid_path
 from foveate.wording import quantity
 from foveate.writers.tables import utf8
 
@@ -125,10 +124,6 @@ def require_divisible(groups: int, count: int, seed: int) -> None:
             f"into {quantity(count, 'fold')}; {_fold_range(groups)}, or "
             'write the folds yourself ({"folds": {NAME: NUMBER}}) and train with --split FILE.json'
         )
-    _require_seed(seed)
-
-
-def _require_seed(seed: int) -> None:
     if seed < 0:
         raise SettingError(f"seed is {seed}; give 0 or more")
 
@@ -275,43 +270,6 @@ def write(path: Path, folds: Folds, about: str) -> None:
     atomic_files.write_file(path, utf8(json.dumps(content, indent=1, ensure_ascii=False) + "\n"))
 
 
-def assign_folds_by_burden(
-    names: Sequence[str], burdens: Sequence[tuple[float, ...]], count: int, seed: int
-) -> dict[str, int]:
-    """Assign photographs to folds so that each fold covers the whole range of burdens.
-
-    Photographs are sorted by burden, the first entry being the most significant. Each `count`
-    successive photographs go to different folds, in random order.
-
-    Args:
-        names: names of the photographs.
-        burdens: a tuple to stratify by for each photograph, e.g. (soft exudates present, haemorrhage area).
-        count: number of folds, at least 2.
-        seed: seed of the assignment.
-
-    Raises:
-        DatasetError: there are fewer photographs than folds, or fewer than two folds.
-        SettingError: the seed is below 0.
-
-    Source: our choice.
-    """
-    _require_seed(seed)
-    if not 2 <= count <= len(names):
-        raise DatasetError(
-            f"{quantity(len(names), 'photograph')} cannot be divided into {quantity(count, 'fold')}; "
-            f"{_fold_range(len(names))}"
-        )
-    generator = np.random.default_rng(seed)
-    order = sorted(range(len(names)), key=lambda i: (burdens[i], names[i]))
-    folds: dict[str, int] = {}
-    for start in range(0, len(order), count):
-        neighbours = order[start : start + count]
-        folds |= {
-            names[i]: int(fold) for i, fold in zip(neighbours, generator.permutation(count), strict=False)
-        }
-    return dict(sorted(folds.items()))
-
-
 def require_new(path: Path) -> None:
     """Refuse to replace an existing file of folds.
 
@@ -348,7 +306,7 @@ def read(path: Path) -> dict[str, int]:
                 f"{display_path(path)}: the fold of photograph {name!r} is {json.dumps(fold)}; give a whole "
                 "number, 0 or more"
             )
-    return {same_name(name): fold for name, fold in folds.items()}
+    return {nfc(name): fold for name, fold in folds.items()}
 
 
 def part(names: Sequence[str], folds: Folds, held_out: int) -> tuple[list[str], list[str]]:

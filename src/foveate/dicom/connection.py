@@ -26,7 +26,7 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from foveate.errors import ArchiveAwayError, ArchiveError, ArchiveObjectError
 from foveate.paths import display_path, is_file, obstacle
-from foveate.photographs import PHOTOGRAPH_CLASSES
+from foveate.photographs import FIRST_GROUP, PHOTOGRAPH_CLASSES
 from foveate.warning_filter import suppress_warnings
 
 TIMEOUT = (10, 120)
@@ -230,6 +230,9 @@ class Archive:
         with self._translated_errors(fetched=item.uid), suppress_warnings():  # warnings hold patient data
             dataset = self._client.retrieve_instance(item.study, item.series, item.uid)
             uid = str(dataset.get("SOPInstanceUID"))
+            for tag in sorted(dataset.keys()):
+                if tag.group < FIRST_GROUP:  # pydicom would refuse to write it
+                    del dataset[tag]
             pydicom.dcmwrite(content, dataset, enforce_file_format=True)
         if uid != item.uid:
             raise ArchiveObjectError(

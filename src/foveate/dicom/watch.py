@@ -192,7 +192,7 @@ def _result_uids(task: WatchTask, photograph: ArchiveObject) -> Iterator[str]:
     derived_uid = dicom_extra.load_writer().uids.derived_uid
     for frame in _frames(photograph):
         origin = DicomOrigin(uid=photograph.uid, frame=frame, laterality=None, field_degrees=None, header=b"")
-        request = _request(task, _result_name(photograph, frame))
+        request = _request(task, photographs.frame_name(photograph.uid, frame))
         for kind in task.objects.kinds:
             yield derived_uid(origin, request, kind)
 
@@ -200,10 +200,6 @@ def _result_uids(task: WatchTask, photograph: ArchiveObject) -> Iterator[str]:
 def _frames(photograph: ArchiveObject) -> tuple[int | None, ...]:
     """Return the numbers of an object's frames, from 1; (None,) if it has only one."""
     return (None,) if photograph.frames == 1 else tuple(range(1, photograph.frames + 1))
-
-
-def _result_name(photograph: ArchiveObject, frame: int | None) -> str:
-    return photograph.uid if frame is None else f"{photograph.uid}_frame-{frame}"
 
 
 def _request(task: WatchTask, name: str) -> PredictRequest:
@@ -229,7 +225,9 @@ def _process(task: WatchTask, photograph: ArchiveObject) -> None:
         for frame in _frames(photograph):
             pixels = photographs.read(path, frame=frame)
             segmentation = segment(pixels, task.model.package, task.model.engine, task.settings)
-            batch.save(segmentation, folder, name=_result_name(photograph, frame), objects=objects)
+            batch.save(
+                segmentation, folder, name=photographs.frame_name(photograph.uid, frame), objects=objects
+            )
         refused = transfer.push(task.archive, folder).refused
         if refused:
             raise ArchiveObjectError(refused[0])

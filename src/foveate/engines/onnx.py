@@ -14,7 +14,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from foveate.engines.graphs import GraphEngine
 from foveate.engines.threads import thread_count
-from foveate.errors import PackageError, is_out_of_memory
+from foveate.errors import PackageError, is_out_of_memory, one_line
 from foveate.models import Package
 from foveate.paths import display_path
 
@@ -157,8 +157,7 @@ def _graph_error(path: Path, error: Exception) -> PackageError:
     """Return an error that says in one line which graph ONNX Runtime refuses and why."""
     if is_out_of_memory(error):
         return PackageError(f"{display_path(path)}: not enough memory to open it; free some memory")
-    reason = " ".join(str(error).split())
     return PackageError(
-        f"{display_path(path)}: ONNX Runtime {onnxruntime.__version__} cannot run it ({reason[:300]}); "
-        "export it again"
+        f"{display_path(path)}: ONNX Runtime {onnxruntime.__version__} cannot run it "
+        f"({one_line(error, 300)}); export it again"
     )

@@ -19,7 +19,7 @@ from foveate.choices import Precision
 from foveate.engines import decoder_rewriting, telemetry
 from foveate.engines.graphs import GraphEngine
 from foveate.engines.threads import thread_count
-from foveate.errors import PackageError, SettingError, is_out_of_memory
+from foveate.errors import PackageError, SettingError, is_out_of_memory, one_line
 from foveate.models import Package
 from foveate.paths import display_path
 
@@ -223,9 +223,9 @@ def _graph_error(path: Path, error: Exception) -> PackageError:
     """Return an error that says in one line which graph OpenVINO refuses and why."""
     if is_out_of_memory(error):
         return PackageError(f"{display_path(path)}: not enough memory to open it; free some memory")
-    reason = " ".join(str(error).split())
     return PackageError(
-        f"{display_path(path)}: OpenVINO {version()} cannot run it ({reason[-300:]}); export it again"
+        f"{display_path(path)}: OpenVINO {version()} cannot run it ({one_line(error)[-300:]}); "
+        "export it again"
     )
 
 

@@ -84,11 +84,8 @@ def draw(
 ) -> tuple[bytes, bytes]:
     """Return the overview and the close-up as JPEG."""
     box = densest_box(truth | predicted)
-    height, width = pixels.shape[:2]
-    factor = min(1.0, OVERVIEW / max(height, width))
-    small = np.ascontiguousarray(
-        canvas.resample(pixels, (max(1, round(height * factor)), max(1, round(width * factor))))
-    ).copy()
+    small = canvas.shrink(pixels, OVERVIEW).copy()
+    factor = min(1.0, OVERVIEW / max(pixels.shape[:2]))
     corners = [
         (round(x * factor), round(y * factor)) for x, y in ((box.left, box.top), (box.right, box.bottom))
     ]

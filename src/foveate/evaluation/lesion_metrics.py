@@ -22,6 +22,7 @@ Tree = Mapping[str, object]
 """Names -> estimates, numbers, texts, lists and further trees."""
 
 ABSENT = "no photograph of the split has this lesion"
+NO_LESION = "no lesion is annotated"
 NO_SEAMS = "the windows of maps read from files are unknown; measure them with --model"
 
 
@@ -134,13 +135,13 @@ def _detection(
 
 
 def _at_rates(table: Float64[np.ndarray, "P C"], draws: Int64[np.ndarray, "R P"]) -> Tree:
-    return {f"{rate:g}": _lesion_estimate(table, froc.sensitivity_at(rate), draws) for rate in RATES}
+    return {f"{rate:g}": froc.estimate_at(rate, table, draws, NO_LESION) for rate in RATES}
 
 
 def _lesion_estimate(
     table: Float64[np.ndarray, "P C"], statistic: Statistic, draws: Int64[np.ndarray, "R P"]
 ) -> Estimate:
-    return metrics.estimate(table, statistic, draws, "no lesion is annotated")
+    return metrics.estimate(table, statistic, draws, NO_LESION)
 
 
 def _image_auc(each: Sequence[Measures], draws: Int64[np.ndarray, "R P"]) -> Estimate:

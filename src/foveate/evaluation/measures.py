@@ -14,11 +14,12 @@ from jaxtyping import Bool, Float64, Int64
 
 from foveate import metrics
 from foveate.choices import Part
-from foveate.evaluation.sources import CaseMaps, full_box
+from foveate.evaluation.sources import CaseMaps
 from foveate.geometry import canvas, field_of_view
 from foveate.metrics import LesionDetections, PixelCounts
 from foveate.metrics.froc import THRESHOLDS, Matching
 from foveate.metrics.thresholds import StoredMap
+from foveate.types import Box
 
 ESTIMATOR_NAMES = tuple(metrics.ESTIMATORS)
 """Names of the three estimates of the area under the precision-recall curve."""
@@ -70,7 +71,7 @@ def scored_pixels(part: Part, maps: CaseMaps) -> Bool[np.ndarray, "H W"] | None:
     if part == "whole":
         return None
     if part == "field":
-        return field_of_view.mask(maps.find_field(), full_box(shape))
+        return field_of_view.mask(maps.find_field(), Box.whole(shape))
     mask = np.zeros(shape, bool)
     mask[canvas.part_box(part, shape, field_of_view.full_frame(shape)).slices] = True
     return mask

@@ -10,11 +10,10 @@ from pathlib import Path
 
 from foveate import lesions
 from foveate.datasets import Case, is_annotated, layouts, splits
-from foveate.datasets.folders import same_name
 from foveate.datasets.layouts import Layout
 from foveate.errors import DatasetError, LesionError, SettingError
 from foveate.models import Package, training_statement
-from foveate.paths import display_path, is_file, obstacle
+from foveate.paths import display_path, is_file, nfc, obstacle
 from foveate.wording import quantity
 
 FOREIGN_THRESHOLD = 0.5
@@ -193,7 +192,7 @@ def previously_seen(cases: Sequence[Case], package: Package | None) -> Previousl
     stated = training_statement.read(package.manifest.get("training"))
     if not stated.photographs:
         return None
-    names = {same_name(case.name) for case in cases}
+    names = {nfc(case.name) for case in cases}
     return PreviouslySeen(
         in_training=len(names.intersection(stated.photographs)),
         in_threshold_selection=len(names.intersection(stated.scored)),

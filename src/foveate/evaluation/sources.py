@@ -22,24 +22,27 @@ import numpy as np
 from jaxtyping import Float64
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from foveate import metrics, photographs
 from foveate.datasets import Case, is_annotated
-from foveate.datasets.folders import same_name
 from foveate.engines import Engine
-from foveate.errors import DatasetError, is_out_of_memory
+from foveate.errors import DatasetError, is_out_of_memory, one_line
 from foveate.geometry import canvas, field_of_view, stitching
 from foveate.inference.pipeline import Segmentation, segment
 from foveate.inference.prepared_canvas import find_field
 from foveate.inference.settings import FieldChoice, Settings
 from foveate.metrics.thresholds import StoredMap
 from foveate.models import Package
-from foveate.paths import display_path, is_file, is_folder, obstacle
-from foveate.types import Box, Field, FieldRule, Photograph
+from foveate.paths import display_path, is_file, is_folder, nfc, obstacle
+from foveate.types import Field, FieldRule, Photograph
 from foveate.warning_filter import suppress_warnings
 
 SUFFIXES = (".png", ".tif", ".tiff", ".npy", ".npz")
 """Suffixes of map files, in lower case."""
+
+PHOTOMETRIC = 262
+"""TIFF 6.0: tag that says what the levels mean; in 0, WhiteIsZero, the lowest level is white."""
 
 EXIF_ORIENTATION = 0x0112
 """EXIF tag of a picture's orientation."""
@@ -146,7 +149,7 @@ def read_map(path: Path, shape: tuple[int, int]) -> StoredMap:
     try:
         content = _content(path)
     except DAMAGED as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error)
         remedy = "write it again"
         if is_out_of_memory(error):  # also if a damaged file states a huge size
             remedy = "free some memory, or write it again if it is damaged"
@@ -197,10 +200,17 @@ def _decode_picture(path: Path) -> np.ndarray:
     if len(pages) > 1:
         raise ValueError(f"it holds {len(pages)} pictures")
     if content[:2] in (b"II", b"MM"):  # OpenCV turns a TIFF upright, but not a PNG
-        return np.asarray(pages[0])
+        page = np.asarray(pages[0])
+        return 65535 - page if page.dtype == np.uint16 and _is_white_zero(content) else page
     with suppress_warnings(), PngImageFile(io.BytesIO(content)) as image:
         orientation = image.getexif().get(EXIF_ORIENTATION, 1)
     return np.asarray(photographs.turn_upright(pages[0], orientation))
+
+
+def _is_white_zero(content: bytes) -> bool:
+    """Return whether 0 is white in a TIFF; OpenCV inverts such levels only if they have 8 bits."""
+    with suppress_warnings(), TiffImageFile(io.BytesIO(content)) as image:
+        return image.tag_v2.get(PHOTOMETRIC) == 0
 
 
 def _names(case: Case, lesion: str) -> tuple[str, ...]:
@@ -212,7 +222,7 @@ def _names(case: Case, lesion: str) -> tuple[str, ...]:
     path = case.photograph.with_suffix("")
     parts = path.relative_to(path.anchor).parts
     tails = [parts[-depth:] for depth in range(1, len(parts) + 1)]
-    matches = [index for index, tail in enumerate(tails) if same_name("_".join(tail)) == same_name(case.name)]
+    matches = [index for index, tail in enumerate(tails) if nfc("_".join(tail)) == nfc(case.name)]
     names = ["/".join(tail) for tail in tails[matches[0] :]] if matches else []
     return tuple(f"{name}_{lesion}" for name in dict.fromkeys([case.name, *names]))
 
@@ -255,7 +265,7 @@ class _MapFolder:
         parent, _, stem = name.rpartition("/")
         if parent not in self.listings:
             self.listings[parent] = self._list(self.path / parent)
-        return self.listings[parent].get(same_name(stem), [])
+        return self.listings[parent].get(nfc(stem), [])
 
     def _list(self, folder: Path) -> dict[str, list[str]]:
         if not is_folder(folder):
@@ -270,7 +280,7 @@ class _MapFolder:
         files = [path for path in paths if path.suffix.lower() in SUFFIXES and is_file(path)]
         by_name: dict[str, list[str]] = {}
         for path in sorted(files, key=lambda path: (SUFFIXES.index(path.suffix.lower()), path)):
-            by_name.setdefault(same_name(path.stem), []).append(path.relative_to(self.path).as_posix())
+            by_name.setdefault(nfc(path.stem), []).append(path.relative_to(self.path).as_posix())
         return by_name
 
 
@@ -283,11 +293,6 @@ def _seams(segmentation: Segmentation, lesion: str) -> Float64[np.ndarray, " 4"]
     inside = field_of_view.mask(segmentation.field, box)
     within = canvas.resample(inside.astype(np.uint8), shape) > 0
     return metrics.seams.table_row(levels, within, segmentation.tiling.corners, segmentation.tiling.window)
-
-
-def full_box(shape: tuple[int, int]) -> Box:
-    """Return the box of a whole photograph of (H, W) px."""
-    return Box(top=0, left=0, bottom=shape[0], right=shape[1])
 
 
 def _by(shape: tuple[int, ...]) -> str:

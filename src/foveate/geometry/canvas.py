@@ -18,7 +18,7 @@ from jaxtyping import Float64, Num, UInt8
 
 from foveate.choices import Part
 from foveate.errors import GeometryError
-from foveate.types import Box, Field, Frame, ModelContract
+from foveate.types import Box, Field, Frame, ModelContract, scaled_shape
 
 PAPER_CROP = (2816, 3328)
 """(rows, columns) of the paper's centre crop of a 2848 x 4288 photograph (section 2.2)."""
@@ -40,7 +40,7 @@ def part_box(part: Part, shape: tuple[int, int], field: Field) -> Box:
     if part == "field":
         return field.box
     if part == "whole":
-        return Box(top=0, left=0, bottom=shape[0], right=shape[1])
+        return Box.whole(shape)
     height, width = PAPER_CROP
     if shape[0] < height or shape[1] < width:
         raise GeometryError(
@@ -61,8 +61,7 @@ def fit_frame(box: Box, field: Field, contract: ModelContract) -> Frame:
     ratio = contract.field_diameter / field.diameter
     if abs(math.log(ratio)) <= math.log1p(contract.scale_tolerance):
         return Frame(box=box, shape=box.shape)
-    height, width = box.shape
-    return Frame(box=box, shape=(max(1, round(height * ratio)), max(1, round(width * ratio))))
+    return Frame(box=box, shape=scaled_shape(box.shape, ratio))
 
 
 def to_canvas(points: Float64[np.ndarray, "P 2"], frame: Frame) -> Float64[np.ndarray, "P 2"]:
@@ -96,6 +95,15 @@ def resample(picture: Num[np.ndarray, "H W ..."], shape: tuple[int, int]) -> Num
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     resized = cv2.resize(picture, (shape[1], shape[0]), interpolation=interpolation)
     return resized.reshape(*shape, *picture.shape[2:])  # OpenCV drops an axis of one channel
+
+
+def shrink(picture: UInt8[np.ndarray, "H W 3"], side: int) -> UInt8[np.ndarray, "h w 3"]:
+    """Return a picture whose longer side has at most `side` px; no copy of one that has no more."""
+    height, width = picture.shape[:2]
+    shrunk: UInt8[np.ndarray, "h w 3"] = resample(
+        picture, scaled_shape((height, width), min(1.0, side / max(height, width)))
+    )
+    return shrunk
 
 
 def extract_canvas(pixels: UInt8[np.ndarray, "H W 3"], frame: Frame) -> UInt8[np.ndarray, "h w 3"]:

@@ -6,6 +6,7 @@ Ignores: what is in the field.
 Shape letters: H W photograph, h w a box of it, P points, R rows.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -52,6 +53,9 @@ DIM = 60.0
 circle of the lit rim is preferred. The darkest of 223 photographs has 72, the median one 162."""
 
 
+PARTS = (2, 3, 4)
+"""Numbers of equal parts in which photographs that touch are looked for."""
+
 OTHER_EYE = 0.4
 """Smallest area of a lit patch outside the field, as a share of the disc's, that may be a second eye: two
 eyes in one picture have about equal areas."""
@@ -66,7 +70,11 @@ def find(pixels: UInt8[np.ndarray, "H W 3"]) -> Field:
     Raises:
         FieldError: as in `find_largest`, or there is a second disc: two eyes in one picture.
     """
-    field = find_largest(pixels)
+    try:
+        field = find_largest(pixels)
+    except FieldError:
+        _require_no_touching_eyes(pixels)
+        raise
     _require_one_eye(pixels, field)
     return field
 
@@ -106,11 +114,46 @@ def _require_one_eye(pixels: UInt8[np.ndarray, "H W 3"], field: Field) -> None:
         other = find_largest(rest)
     except FieldError:  # the rest is glow, a frame or a label
         return
-    raise FieldError(
-        f"two fields of view: discs around (row {field.centre[0]:.0f}, column {field.centre[1]:.0f}) and "
-        f"({other.centre[0]:.0f}, {other.centre[1]:.0f}); save each eye as a photograph of its "
+    raise FieldError(_two_discs(field.centre, other.centre))
+
+
+def _two_discs(first: tuple[float, float], second: tuple[float, float]) -> str:
+    """Return the error message for a picture of two eyes, from their centres (row, column), px."""
+    return (
+        f"two fields of view: discs around (row {first[0]:.0f}, column {first[1]:.0f}) and "
+        f"({second[0]:.0f}, {second[1]:.0f}); save each eye as a photograph of its "
         "own, or choose one with --field ROW,COL,RADIUS"
     )
+
+
+def _require_no_touching_eyes(pixels: UInt8[np.ndarray, "H W 3"]) -> None:
+    """Raise FieldError if equal parts of a photograph, in a row or a column, each have a field of their own.
+
+    Where the camera cuts fields off at top and bottom, those of stacked photographs touch in one lit patch.
+    """
+    for axis, count in itertools.product((0, 1), PARTS):
+        centres = _centres_of_parts(pixels, axis, count)
+        if centres:
+            raise FieldError(_two_discs(*centres[:2]))
+
+
+def _centres_of_parts(pixels: UInt8[np.ndarray, "H W 3"], axis: int, count: int) -> list[tuple[float, float]]:
+    """Return the centres of the fields of equal parts along an axis; empty unless each has one of its own."""
+    if pixels.shape[axis] < count * SMALLEST:
+        return []
+    centres: list[tuple[float, float]] = []
+    start = np.zeros(2)
+    for part in np.array_split(pixels, count, axis):
+        try:
+            field = find_largest(np.ascontiguousarray(part))
+        except FieldError:
+            return []
+        row, column = start + field.centre
+        if centres and math.dist(centres[-1], (row, column)) < field.radius:  # two parts of one disc
+            return []
+        centres.append((float(row), float(column)))
+        start[axis] += part.shape[axis]
+    return centres
 
 
 def _may_show_another(pixels: UInt8[np.ndarray, "H W 3"], field: Field) -> bool:
@@ -143,7 +186,7 @@ def _disc_of_patch(pixels: UInt8[np.ndarray, "H W 3"]) -> Field:
     Raises:
         FieldError: there is no lit patch, or it is not a disc.
     """
-    lit, top, left = _largest_lit_patch(pixels)
+    lit, box = _largest_lit_patch(pixels)
     points = _rim(lit)
     centre, radius = _fit_circle(points)
     height, width = lit.shape
@@ -155,9 +198,10 @@ def _disc_of_patch(pixels: UInt8[np.ndarray, "H W 3"]) -> Field:
     if np.median(distance) > ROUNDNESS * radius:
         share = np.median(distance) / radius
         raise FieldError(_no_disc(f"its rim deviates from a circle by {share:.1%} of the radius"))
-    box = Box(top=top, left=left, bottom=top + height, right=left + width)
     field = Field(
-        centre=(float(centre[0] + top), float(centre[1] + left)), radius=radius * (1 + MARGIN), box=box
+        centre=(float(centre[0] + box.top), float(centre[1] + box.left)),
+        radius=radius * (1 + MARGIN),
+        box=box,
     )
     _require_filled(field, lit)
     return field
@@ -178,8 +222,7 @@ def full_frame(shape: tuple[int, int]) -> Field:
             f"the photograph is {height} x {width} px, but a field of view needs at least {SMALLEST} px on "
             "each side; give the original"
         )
-    box = Box(top=0, left=0, bottom=height, right=width)
-    return Field(centre=(height / 2, width / 2), radius=math.hypot(height, width) / 2, box=box)
+    return Field(centre=(height / 2, width / 2), radius=math.hypot(height, width) / 2, box=Box.whole(shape))
 
 
 def from_circle(centre: tuple[float, float], radius: float, shape: tuple[int, int]) -> Field:
@@ -270,14 +313,14 @@ def _no_disc(reason: str) -> str:
     )
 
 
-def _largest_lit_patch(pixels: UInt8[np.ndarray, "H W 3"]) -> tuple[Bool[np.ndarray, "h w"], int, int]:
-    """Return the largest 4-connected lit patch, cut to its bounding box with holes filled, and the corner."""
+def _largest_lit_patch(pixels: UInt8[np.ndarray, "H W 3"]) -> tuple[Bool[np.ndarray, "h w"], Box]:
+    """Return the largest 4-connected lit patch, cut to its bounding box with holes filled, and the box."""
     luma = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     _, lit = cv2.threshold(luma, DARK, 1, cv2.THRESH_BINARY)
     patch, box = _patch_of_most(lit) or _patch_by_labels(lit)
     contours, _ = cv2.findContours(patch, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     filled = cv2.drawContours(np.zeros_like(patch), contours, -1, 1, cv2.FILLED)
-    return filled.view(bool), box.top, box.left
+    return filled.view(bool), box
 
 
 def _patch_of_most(lit: UInt8[np.ndarray, "H W"]) -> tuple[UInt8[np.ndarray, "h w"], Box] | None:
@@ -292,11 +335,11 @@ def _patch_of_most(lit: UInt8[np.ndarray, "H W"]) -> tuple[UInt8[np.ndarray, "h 
         return None
     seed = int(columns[len(columns) // 2]), row
     total = cv2.countNonZero(lit)
-    area, _, _, (left, top, width, height) = cv2.floodFill(lit, None, seed, 2, flags=4)
+    area, _, _, rectangle = cv2.floodFill(lit, None, seed, 2, flags=4)
     if 2 * area <= total:
         cv2.floodFill(lit, None, seed, 1, flags=4)
         return None
-    box = _patch_box((left, top, width, height))
+    box = _patch_box(rectangle)
     return (lit[box.slices] == 2).view(np.uint8), box
 
 
@@ -320,10 +363,11 @@ def _patch_box(rectangle: Sequence[int] | Int32[np.ndarray, " 4"]) -> Box:
     Raises:
         FieldError: the patch is too small.
     """
-    left, top, width, height = (int(value) for value in rectangle)
+    box = Box.from_rectangle(rectangle)
+    height, width = box.shape
     if min(width, height) < SMALLEST / 2:
         raise FieldError(_no_disc(f"the largest lit patch is {height} x {width} px"))
-    return Box(top=top, left=left, bottom=top + height, right=left + width)
+    return box
 
 
 def _rim(lit: Bool[np.ndarray, "h w"]) -> Float64[np.ndarray, "P 2"]:

@@ -166,23 +166,19 @@ def _largest_patch(lit: Bool[np.ndarray, "h w"]) -> _LitPatch:
         lit.astype(np.uint8), connectivity=4, ltype=cv2.CV_32S
     )
     if len(stats) == 1:
-        return _LitPatch(mask=lit, box=Box(top=0, left=0, bottom=0, right=0), rim=np.zeros((0, 2)))
+        return _LitPatch(mask=lit, box=Box.whole((0, 0)), rim=np.zeros((0, 2)))
     largest = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
-    left, top, width, height, _ = (int(value) for value in stats[largest])
+    box = Box.from_rectangle(stats[largest, :4])
     mask = labels == largest
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     outline = max(contours, key=len)[:, 0, ::-1]
     hull = np.zeros((mask.shape[0] + 2, mask.shape[1] + 2), np.uint8)
     cv2.drawContours(hull, [cv2.convexHull(outline[:, ::-1]) + 1], -1, 1, cv2.FILLED)
     depth = cv2.distanceTransform(hull, cv2.DIST_L2, cv2.DIST_MASK_3)[outline[:, 0] + 1, outline[:, 1] + 1]
-    margin = _margin(height, width)
-    first, last = (top + margin, left + margin), (top + height - margin, left + width - margin)
+    margin = _margin(*box.shape)
+    first, last = (box.top + margin, box.left + margin), (box.bottom - margin, box.right - margin)
     is_rim = (depth <= 2) & ((outline >= first) & (outline < last)).all(axis=1)
-    return _LitPatch(
-        mask=mask,
-        box=Box(top=top, left=left, bottom=top + height, right=left + width),
-        rim=outline[is_rim] + 0.5,
-    )
+    return _LitPatch(mask=mask, box=box, rim=outline[is_rim] + 0.5)
 
 
 def _margin(height: int, width: int) -> int:

@@ -258,9 +258,7 @@ class Result:
     def _repr_html_(self) -> str:
         """Return the HTML for a notebook: the photograph with outlines, and a table of the lesions."""
         content, picture = self._outlines.content, self.overlay()
-        side = min(NOTEBOOK_SIDE / max(picture.shape[:2]), 1.0)
-        height, width = (max(1, round(length * side)) for length in picture.shape[:2])
-        jpeg = overlays.jpeg(canvas.resample(picture, (height, width)), NOTEBOOK_QUALITY)
+        jpeg = overlays.jpeg(canvas.shrink(picture, NOTEBOOK_SIDE), NOTEBOOK_QUALITY)
         return templates.render(
             "foveate.inference",
             "result.html",
@@ -447,5 +445,4 @@ def _is_valid_name(name: str) -> bool:
 def _own_name(photograph: Photograph) -> str:
     """Return the name of a photograph's file or array, as `photographs.list_files` names a single file."""
     frame = None if photograph.origin is None else photograph.origin.frame
-    name = photographs.without_suffix(Path(photograph.source).name)
-    return name + ("" if frame is None else f"_frame-{frame}")
+    return photographs.frame_name(photographs.without_suffix(Path(photograph.source).name), frame)

@@ -49,7 +49,7 @@ from foveate.writers import (
 RESULTS = (*result_paths.FOLDERS, "summary.csv", "index.html", "run.json")
 """The folders and files that a run writes to its output folder; a folder that holds none of them is free."""
 
-Phase = Literal["reading", "looking", "writing"]
+Phase = Literal["reading", "inference", "writing"]
 """The steps of a photograph, in this order."""
 
 PHASES: tuple[Phase, ...] = get_args(Phase)
@@ -233,7 +233,7 @@ def process_photograph(
         with clock.phase("reading"):
             photograph = photographs.read(file.path, frame=file.frame)
             dicom_extra.require_source(photograph, _request(job, file.name))
-        with clock.phase("looking"):
+        with clock.phase("inference"):
             segmentation = segment(
                 photograph, job.package, engine, job.settings, progress=_propagating(progress)
             )
@@ -296,7 +296,6 @@ def predict_request(
     decisions = lesion_decisions(package, settings)
     return PredictRequest(
         name=name,
-        key=name,
         provenance=Provenance(name=package.name, version=package.version, digest=package.digest),
         settings={
             "region": settings.part or package.contract.part,
@@ -436,7 +435,7 @@ def _renamed_photograph(
         candidates = [
             file
             for file in files.photographs
-            if last in {photographs.without_suffix(file.path.name), file.path.name}
+            if last in {photographs.without_suffix(file.path.name), file.path.stem, file.path.name}
         ]
         digest = writers.stored_digest(job.out, name) if candidates else None
         for file in candidates[:RENAMED_CHECKED]:
@@ -456,7 +455,7 @@ def _repeat_notice(job: BatchJob, files: PhotographFiles, replaced: dict[str, tu
     request = _request(job, "")
     digest_of = functools.cache(photograph_digest)  # frames of one DICOM object share their file
     for file in files.photographs:
-        photograph = replace(request, name=file.name, key=file.name)
+        photograph = replace(request, name=file.name)
         reasons = writers.differences(job.out, photograph, functools.partial(digest_of, file.path))
         if reasons:
             replaced[file.name] = reasons
@@ -663,7 +662,7 @@ def _all_rows(
     for file in files.photographs if job.resume else ():
         if file.name not in present and file.name not in replaced:
             with suppress(OutputError):  # JSON that may not be read must not hide why the run ends
-                row = writers.stored_row(job.out, replace(request, name=file.name, key=file.name))
+                row = writers.stored_row(job.out, replace(request, name=file.name))
                 if row is not None:
                     present[file.name] = row
     return tuple(present[file.name] for file in files.photographs if file.name in present)

@@ -78,8 +78,7 @@ def prepare_canvas(
     box = canvas.part_box(part or contract.part, photograph.shape, field)
     frame = canvas.fit_frame(box, field, contract)
     _require_bounded(frame, field, contract)
-    whole_canvas = Box(top=0, left=0, bottom=frame.shape[0], right=frame.shape[1])
-    inside = field_of_view.mask(_to_canvas(field, frame), whole_canvas)
+    inside = field_of_view.mask(_to_canvas(field, frame), Box.whole(frame.shape))
     return PreparedCanvas(
         contract=contract,
         field=field,
@@ -131,11 +130,10 @@ def _to_canvas(field: Field, frame: Frame) -> Field:
         [field.centre, (field.box.top, field.box.left), (field.box.bottom, field.box.right)], np.float64
     )
     (row, column), first, last = canvas.to_canvas(points, frame)
-    (top, left), (bottom, right) = (np.rint(corner).astype(int).tolist() for corner in (first, last))
     return Field(
         centre=(float(row), float(column)),
         radius=field.radius * math.sqrt(rows * columns),
-        box=Box(top=top, left=left, bottom=bottom, right=right),
+        box=Box.from_corners(np.rint([*first, *last]).astype(int).tolist()),
     )
 
 

@@ -39,8 +39,8 @@ class Estimate:
     value: float | None
     """None where the score is undefined."""
     low: float | None = None
-    """Lower end of the 95 % interval; None where the score depends on a single photograph, so that nothing is
-    known of its spread."""
+    """Lower end of the 95 % interval; None where nothing is known of the score's spread: it depends on a
+    single photograph, or (`froc.estimate_at`) on saturated maps."""
     high: float | None = None
     """Upper end."""
     reason: str = ""

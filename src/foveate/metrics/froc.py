@@ -8,18 +8,19 @@ positive if none of its pixels is lesion. Matching 'iou_0.2': a lesion and a reg
 intersection is at least 20 % of their union.
 
 Shape letters: H W photograph, h w packed canvas, N pixels above the threshold, L lesions, T thresholds,
-D strata of lesion diameter, P photographs, R pools of photographs, C columns.
+D strata of lesion diameter, P photographs, R bootstrap samples (pools of photographs), C columns.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float64, Int32, Int64
 
-from foveate.metrics import thresholds
-from foveate.metrics.bootstrap import Statistic, divide_or_nan
+from foveate.metrics import bootstrap, thresholds
+from foveate.metrics.bootstrap import COVERAGE, Estimate, Statistic, divide_or_nan
 from foveate.metrics.thresholds import StoredMap
 
 Matching = Literal["one_pixel", "iou_0.2"]
@@ -31,10 +32,15 @@ IOU = 0.2
 a few pixels only roughly."""
 
 THRESHOLDS = tuple(
-    sorted({1 / 64, *(k / 32 for k in range(1, 33)), *(1 - 2.0**-power for power in (6, 7, 8))}, reverse=True)
+    sorted(
+        {1 / 64, *(k / 32 for k in range(1, 33)), *(1 - 2.0 ** (-half / 2) for half in range(12, 31))},
+        reverse=True,
+    )
 )
 """Probabilities at which regions are formed, falling. They are denser towards 1, where networks'
-probabilities crowd."""
+probabilities crowd: from 1 - 2**-6 to 1 - 2**-15, the last level but one of 16 bits, each is 1.4 times as
+close to 1 as the one below. Networks that are not calibrated have their few false regions per photograph up
+there."""
 
 DIAMETERS = (8.0, 16.0, 32.0, 64.0)
 """Edges of the strata, px of the photograph. The diameter of a lesion is that of a disc of equal area. Below
@@ -43,6 +49,9 @@ each)."""
 
 RATES = (1.0, 2.0, 4.0, 8.0)
 """False positives per photograph at which the sensitivity is reported."""
+
+SATURATED = "even at the highest level of the maps there are more false regions, so the maps cannot tell"
+"""Why there is no sensitivity at a rate of false positives."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -235,8 +244,8 @@ def sensitivity_at(rate: float) -> Statistic:
     """Return the statistic 'highest sensitivity with at most `rate` false positives per photograph'.
 
     Nothing is interpolated. If every threshold exceeds the rate, the sensitivity is 0: an empty map detects
-    nothing. Rows of one stratum hold the false positives of all strata, since a false positive has no lesion
-    and therefore no lesion diameter.
+    nothing; `estimate_at` says that such a map is saturated. Rows of one stratum hold the false positives of
+    all strata, since a false positive has no lesion and therefore no lesion diameter.
 
     Source: FROC, Bunch et al. 1978, doi:10.1117/12.955926; the lack of interpolation is our choice.
     """
@@ -248,6 +257,73 @@ def sensitivity_at(rate: float) -> Statistic:
         return divide_or_nan(affordable.max(axis=1), table[:, -2])
 
     return statistic
+
+
+def estimate_at(
+    rate: float, table: Float64[np.ndarray, "P C"], draws: Int64[np.ndarray, "R P"], reason: str
+) -> Estimate:
+    """Return the sensitivity with at most `rate` false positives per photograph, and its 95 % interval.
+
+    Maps are saturated if even the highest threshold exceeds the rate: which of their regions are more
+    probable is lost. The sensitivity is then unknown. If this is true of more than 2.5 % of the samples, the
+    interval is unknown.
+
+    Args:
+        rate: false positives per photograph.
+        table: rows as `LesionDetections.table_row` returns them.
+        draws: bootstrap samples from `metrics.resample_photographs`.
+        reason: explanation that is returned if no lesion is annotated.
+    """
+    estimate = bootstrap.estimate(table, sensitivity_at(rate), draws, reason)
+    return _without_saturated(estimate, [table], rate, draws)
+
+
+def gain_at(
+    rate: float,
+    first: Float64[np.ndarray, "P C"],
+    second: Float64[np.ndarray, "P C"],
+) -> Estimate:
+    """Return by how much the first system's sensitivity exceeds the second's, on the same photographs.
+
+    Args:
+        rate: false positives per photograph.
+        first: rows of the first system, as `LesionDetections.table_row` returns them.
+        second: rows of the second system, for the same photographs in the same order.
+
+    Returns:
+        The difference with its 95 % interval, as `metrics.paired_interval`; both are unknown where they are
+        in `estimate_at` for one of the systems.
+
+    Raises:
+        GeometryError: the two tables differ in shape, or there is no photograph.
+    """
+    gain = bootstrap.paired_interval(first, second, sensitivity_at(rate))
+    return _without_saturated(gain, [first, second], rate, bootstrap.resample_photographs(len(first)))
+
+
+def _without_saturated(
+    estimate: Estimate,
+    tables: Sequence[Float64[np.ndarray, "P C"]],
+    rate: float,
+    draws: Int64[np.ndarray, "R P"],
+) -> Estimate:
+    """Return an estimate without the parts that saturated maps leave unknown; see `estimate_at`."""
+    if estimate.value is None:
+        return estimate
+    all_photographs = np.ones((1, draws.shape[1]), np.int64)
+    if any(_saturated_share(table, rate, all_photographs) for table in tables):
+        return Estimate(value=None, reason=SATURATED)
+    if any(_saturated_share(table, rate, draws) > (1 - COVERAGE) / 2 for table in tables):
+        return replace(estimate, low=None, high=None)
+    return estimate
+
+
+def _saturated_share(
+    table: Float64[np.ndarray, "P C"], rate: float, draws: Int64[np.ndarray, "R P"]
+) -> float:
+    """Return the share of the samples in which even the highest threshold has too many false positives."""
+    false_positives, photographs = (draws @ table[:, [threshold_count(table), -1]]).T
+    return float((false_positives > rate * photographs).mean())
 
 
 def threshold_count(table: Float64[np.ndarray, "R C"]) -> int:

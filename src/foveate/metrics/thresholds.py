@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int64, UInt8, UInt16
 
 from foveate.errors import GeometryError, SettingError
+from foveate.types import lowest_level
 
 STEPS = 32 * 65535
 """The smallest number above 2**20 that 255, 65535, 32 and 10 divide."""
@@ -80,11 +81,4 @@ def binarise(stored: StoredMap, threshold: float) -> Bool[np.ndarray, "H W"]:
         return np.asarray(stored >= threshold)
     if stored.dtype == np.bool_:
         return stored if threshold > 0 else np.ones_like(stored)
-    return stored >= lowest_level(threshold, stored.dtype)
-
-
-def lowest_level(threshold: float, dtype: np.dtype) -> int:
-    """Return the smallest level of a map of integers whose probability reaches a threshold."""
-    highest = int(np.iinfo(dtype).max)
-    start = max(0, math.floor(threshold * highest) - 1)  # floating point may be off by one: count up
-    return next(level for level in range(start, highest + 1) if level / highest >= threshold)
+    return stored >= lowest_level(threshold, int(np.iinfo(stored.dtype).max))

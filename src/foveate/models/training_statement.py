@@ -5,9 +5,10 @@ Ignores: every other key. Packages are made by other recipes, too: what is missi
          left out.
 """
 
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+from foveate.paths import nfc
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,7 +80,7 @@ def _package(value: object) -> str:
 
 def _names(value: object) -> tuple[str, ...]:
     names = value if isinstance(value, list) else []
-    return tuple(unicodedata.normalize("NFC", name) for name in names if isinstance(name, str))
+    return tuple(nfc(name) for name in names if isinstance(name, str))
 
 
 def _score(row: object) -> StatedScore | None:

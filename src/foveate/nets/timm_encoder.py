@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from foveate.errors import SettingError
+from foveate.errors import SettingError, one_line
 from foveate.paths import display_path
 
 
@@ -56,7 +56,7 @@ class TimmEncoder(nn.Module):
         except Exception as error:  # each format of weights has errors of its own
             if weights is None:
                 raise
-            reason = " ".join(str(error).split())[:120] or type(error).__name__
+            reason = one_line(error, 120)
             raise SettingError(
                 f"{display_path(weights)}: holds no weights of timm:{name} ({reason}); set weights to their "
                 "file"

@@ -9,12 +9,14 @@ The content of a file decides its format, not its suffix: a PNG named `.jpg` is 
 |-------------------------------------|------------------------------------------------------------------|
 | 8-bit RGB                           | unchanged                                                        |
 | 16-bit RGB (PNG, TIFF)              | level / 65535 x 255, rounded to the nearest                      |
+| 16-bit, highest level below 16384   | refused: 14 bits or fewer, which would be nearly black           |
 | palette                             | looked up: exact                                                 |
 | transparency, 8-bit                 | blended on black, the camera's surround; if opaque, unchanged    |
 | EXIF orientation, all eight         | applied; broken EXIF counts as upright, as in viewers            |
 | ICC profile, gamma                  | ignored: networks are trained on the levels as stored            |
 | resolution in dots per inch         | ignored: it is for paper, not for the retina; spacing is None    |
-| grey, 1-bit, three equal colours    | refused: infrared or red-free; lesions differ by colour          |
+| grey, 1-bit, three equal colours,   | refused: infrared or red-free; lesions differ by colour          |
+| two empty channels                  |                                                                  |
 | CMYK, stored YCbCr, CIELAB          | refused: prepared for print; conversion to RGB would be a guess  |
 | 16-bit with transparency, in planes | refused: no decoder is known to be correct for them              |
 | several pages, animation            | refused: the sender must choose one                              |
@@ -44,7 +46,7 @@ from foveate.photographs._decoding import (
     require_size,
     turn_upright,
 )
-from foveate.photographs._dicom_classes import MAX_FRAMES, PHOTOGRAPH_CLASSES
+from foveate.photographs._dicom_classes import FIRST_GROUP, MAX_FRAMES, PHOTOGRAPH_CLASSES
 from foveate.photographs._dicom_loader import load_reader
 from foveate.photographs._files import BIG_ENDIAN_BIGTIFF, open_photograph, reading_errors
 from foveate.photographs._listing import (
@@ -58,11 +60,12 @@ from foveate.photographs._listing import (
     is_result_mark,
     list_files,
 )
-from foveate.photographs._names import SUFFIXES, shorten, without_suffix
+from foveate.photographs._names import SUFFIXES, frame_name, shorten, without_suffix
 from foveate.types import Photograph
 
 __all__ = [
     "BIG_ENDIAN_BIGTIFF",
+    "FIRST_GROUP",
     "LIMIT_PIXELS",
     "MAX_FRAMES",
     "PHOTOGRAPH_CLASSES",
@@ -73,6 +76,7 @@ __all__ = [
     "PhotographFile",
     "PhotographFiles",
     "exif_orientation",
+    "frame_name",
     "from_array",
     "holds_results",
     "is_hidden",

@@ -27,7 +27,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from foveate.errors import PhotographError
+from foveate.errors import PhotographError, is_out_of_memory, one_line
 from foveate.photographs._files import FileFormat
 from foveate.warning_filter import suppress_warnings
 
@@ -42,6 +42,15 @@ GREY_NOISE = 3
 
 COLOURED_SHARE = 0.02
 """Share of the lit pixels that must have a colour: text and marks in a grey photograph cover less."""
+
+EMPTY_CHANNEL = 0.1
+"""Smallest mean level of the second brightest channel, as a share of that of the brightest, where pixels are
+lit: where a photograph was saved in one channel, the others hold noise and traces of JPEG. The reddest of 223
+photographs has .26."""
+
+MISSING_BITS = 2
+"""Number of highest bits that are 0 in all levels of a photograph that has fewer bits than its file states:
+14 bits stored as 16, for example."""
 
 _STRIP = 1 << 22
 """Number of pixels processed at a time, where a whole copy would take too much memory: 4 million, 16 MB."""
@@ -132,14 +141,27 @@ def require_size(shape: tuple[int, int], name: str, limit: int | None = None) ->
 
 
 def require_colours(pixels: UInt8[np.ndarray, "H W 3"], name: str) -> None:
-    """Raise PhotographError where, apart from noise, red, green and blue are equal nearly everywhere.
+    """Raise PhotographError for a grey photograph in three channels.
 
-    A frame of one level is accepted: `field_of_view.find` reports that nothing is lit.
+    In such a photograph, apart from noise, red, green and blue are equal nearly everywhere, or two of them
+    are empty. A frame of one level is accepted: `field_of_view.find` reports that nothing is lit.
     """
     thin = pixels[::16, ::16]  # enough to prove the colour of nearly every photograph
+    if (channel := _only_channel(thin)) is not None:
+        raise PhotographError(f"{name}: only its {channel} channel holds a picture: {_GREY}")
     if _has_colours(thin) or _has_colours(pixels) or pixels.min() == pixels.max():
         return
     raise PhotographError(f"{name}: red, green and blue are equal nearly everywhere: {_GREY}")
+
+
+def _only_channel(pixels: UInt8[np.ndarray, "H W 3"]) -> str | None:
+    """Return the name of the only channel that is not empty; None where there are several, or none."""
+    lit = pixels[pixels.max(axis=-1) >= LIT_LEVEL]
+    if not len(lit):
+        return None
+    means = lit.mean(axis=0)
+    is_alone = np.median(means) < EMPTY_CHANNEL * means.max()
+    return ("red", "green", "blue")[int(means.argmax())] if is_alone else None
 
 
 def _has_colours(pixels: UInt8[np.ndarray, "H W 3"]) -> bool:
@@ -212,7 +234,7 @@ def _decode_levels(
     if is_16_bit:
         _require_simple_16_bit(image, name)
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        _require_end(content, file.tell(), format_name, name)
+        require_end(content, file.tell(), format_name, name)
         if format_name == "JPEG" and (levels := _decode_jpeg(content, image)) is not None:
             return levels, exif_orientation(image.info.get("exif", b"")), False
         require_undamaged(content, format_name, name)
@@ -323,7 +345,7 @@ def _jpeg_damage(content: mmap.mmap | bytes) -> str | None:
     try:
         simplejpeg.decode_jpeg(content, "GRAY", min_height=1, min_width=1, min_factor=8, strict=True)
     except (ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         return reason if reason.startswith(_JPEG_DAMAGE) else None
     return None
 
@@ -351,8 +373,15 @@ def _are_checksums_right(content: mmap.mmap | bytes) -> bool:
         view.release()
 
 
-def _require_end(content: mmap.mmap, position: int, format_name: FileFormat, name: str) -> None:
-    """Raise PhotographError where a JPEG or PNG has no end mark after the position in the file."""
+def require_end(content: mmap.mmap | bytes, position: int, format_name: FileFormat, name: str) -> None:
+    """Raise PhotographError where a JPEG or PNG has no end mark after its header; more may follow the mark.
+
+    Args:
+        content: the picture.
+        position: end of its header, bytes; a preview in the header has an end mark of its own.
+        format_name: its format.
+        name: name of the file, for messages.
+    """
     if format_name not in _ENDS:
         return
     has_end = content.rfind(_ENDS[format_name], position) >= 0
@@ -411,21 +440,39 @@ def _round_to_8_bits(
         if not np.array_equal(levels >> 8, cut[rows]):
             raise disagreement
         rounded[rows] = (levels.astype(np.uint32) + 128) // 257  # 65535 / 255 = 257
-    if deep.max() < 1 << 12:
-        raise PhotographError(
-            f"{name}: its 16-bit levels reach only {deep.max()}, as if they had 12 bits or fewer; "
-            "export it as 8-bit RGB"
-        )
+    require_full_range(int(deep.max()), 16, name)
     return rounded
+
+
+def require_full_range(highest: int, bits: int, name: str) -> None:
+    """Raise PhotographError where the levels of a photograph have fewer bits than its file states.
+
+    By the stated bits it would be nearly black. In 223 photographs the highest level is at least 200 of 255.
+
+    Args:
+        highest: the highest level.
+        bits: number of bits of the largest possible level.
+        name: name of the file, for messages.
+    """
+    if highest < 1 << (bits - MISSING_BITS):
+        raise PhotographError(
+            f"{name}: its {bits}-bit levels reach only {highest}, as if they had "
+            f"{bits - MISSING_BITS} bits or fewer; export it as 8-bit RGB"
+        )
 
 
 @contextmanager
 def _damage_as_photograph_error(format_name: FileFormat, name: str) -> Iterator[None]:
-    """Turn the exceptions of a decoder on a bad file into a PhotographError of one line."""
+    """Turn the exceptions of a decoder on a bad file into a PhotographError of one line.
+
+    Errors that say that memory ran out are raised as they are.
+    """
     try:
         yield
     except _DAMAGED as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        if is_out_of_memory(error):
+            raise
+        reason = one_line(error)
         raise PhotographError(
             f"{name}: cannot be decoded as {format_name} ({reason}), because it is damaged, incomplete or "
             "of a rare type; copy it again, or export it as 8-bit RGB"

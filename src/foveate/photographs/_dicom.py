@@ -45,9 +45,14 @@ from pydicom.multival import MultiValue
 from pydicom.sr.coding import Code
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
-from foveate.errors import PhotographError
+from foveate.errors import PhotographError, one_line
 from foveate.photographs._decoding import require_colours, require_size
-from foveate.photographs._dicom_classes import OPHTHALMIC_CLASSES, PHOTOGRAPH_CLASSES, is_plausible
+from foveate.photographs._dicom_classes import (
+    FIRST_GROUP,
+    OPHTHALMIC_CLASSES,
+    PHOTOGRAPH_CLASSES,
+    is_plausible,
+)
 from foveate.photographs._dicom_pixels import decode_frame
 from foveate.types import SMALLEST_PIXEL_MM, DicomOrigin
 from foveate.warning_filter import suppress_warnings
@@ -391,7 +396,7 @@ def _header(dataset: Dataset) -> bytes:
     """Return the header as a DICOM file without pixels and without private, large or unreadable elements."""
     header = Dataset()
     for tag in sorted(dataset.keys()):
-        if tag.is_private or tag.group >= 0x5000:
+        if tag.group < FIRST_GROUP or tag.is_private or tag.group >= 0x5000:
             continue
         with suppress(*_DAMAGED):
             element = dataset[tag]
@@ -413,7 +418,7 @@ def _damage_as_photograph_error(name: str) -> Iterator[None]:
     try:
         yield
     except _DAMAGED as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = one_line(error, 200)
         raise PhotographError(
             f"{name}: cannot be decoded as DICOM ({reason}), because it is damaged, incomplete or of a rare "
             "type; fetch it again, or export it as 8-bit RGB PNG"

@@ -1,6 +1,6 @@
 """The SOP classes of DICOM objects that are read as photographs, and how many photographs one may hold.
 
-Knows:   their UIDs, and which numbers of frames are not believed.
+Knows:   their UIDs, which numbers of frames are not believed, and where their elements begin.
 Ignores: what is in the objects, and whether pydicom is installed.
 """
 
@@ -23,6 +23,10 @@ PHOTOGRAPH_CLASSES = frozenset(
 MAX_FRAMES = 10_000
 """Largest number of photographs that one object may state. The largest known, films of an angiography, hold
 some hundred; a false number of frames would make a list without end."""
+
+FIRST_GROUP = 0x0008
+"""First group of elements in an object. Those below it belong to network messages and to the head of a file;
+zeros after an object, to which some systems pad files, are read as elements of group 0000."""
 
 SMALLEST_FRAME = 64
 """Bytes that one frame takes at least: the header of one in RLE, and less than any other compresses to."""

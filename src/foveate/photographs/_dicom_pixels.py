@@ -7,6 +7,7 @@ Ignores: what the picture shows. Needs the extra `dicom`.
 |---------------------------------------------------|-----------------------------------------------------|
 | RGB, 8 bits                                       | unchanged                                           |
 | RGB, 9 to 16 bits stored                          | level / (2 ** BitsStored - 1) x 255, rounded        |
+| the same, highest level below a quarter           | refused: fewer bits than BitsStored says            |
 | PALETTE COLOR, 8- or 16-bit entries               | looked up; 16-bit entries rounded                   |
 | PALETTE COLOR, 8-bit entries in 16-bit words      | looked up; the words are the levels                 |
 | YBR_FULL, YBR_FULL_422                            | to RGB by PS3.3 C.7.6.3.1.2                         |
@@ -43,7 +44,7 @@ from pydicom.uid import (
 )
 
 from foveate.errors import PhotographError
-from foveate.photographs._decoding import require_undamaged
+from foveate.photographs._decoding import require_end, require_full_range, require_undamaged
 
 _ROWS = 256
 """Number of rows that are rescaled at a time: bounds the memory for 32-bit numbers."""
@@ -89,6 +90,8 @@ def decode_frame(dataset: Dataset, index: int, name: str) -> UInt8[np.ndarray, "
             f"{name}: decodes to {stored.dtype} levels of shape {stored.shape}, but its header says "
             f"{dataset.Rows} x {dataset.Columns} colours; fetch it again from its source"
         )
+    if bits > 8:
+        require_full_range(int(stored.max()), bits, name)
     return _to_8_bits(stored, bits)
 
 
@@ -234,15 +237,15 @@ def _decode_jpeg(dataset: Dataset, index: int, name: str) -> UInt8[np.ndarray, "
 
     Where the stream has no mark of RGB or YCbCr, libjpeg assumes YCbCr; then the header decides.
     """
-    stream = _frame_stream(dataset, index).rstrip(b"\0")
-    image = JpegImageFile(BytesIO(stream))
+    stream = _frame_stream(dataset, index)
+    file = BytesIO(stream)
+    image = JpegImageFile(file)
     _require_equal((image.height, image.width), (int(dataset.Rows), int(dataset.Columns)), name)
     if image.mode != "RGB":
         raise PhotographError(
             f"{name}: its JPEG is {image.mode}, but its header says 3 colours; export it as RGB"
         )
-    if not stream.endswith(b"\xff\xd9"):
-        raise PhotographError(f"{name}: the end of the JPEG is missing; fetch it again from its source")
+    require_end(stream, file.tell(), "JPEG", name)
     require_undamaged(stream, "JPEG", name)
     if dataset.PhotometricInterpretation == "RGB" and _has_no_colour_mark(image):
         image.draft("YCbCr", image.size)  # the three planes without conversion

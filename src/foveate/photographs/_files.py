@@ -12,7 +12,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Literal
 
-from foveate.errors import PhotographError
+from foveate.errors import PhotographError, is_out_of_memory
 from foveate.paths import display_path, valid_path
 
 FileFormat = Literal["JPEG", "PNG", "TIFF", "DICOM"]
@@ -34,6 +34,12 @@ BIG_ENDIAN_BIGTIFF = b"MM\0+"
 
 _CONVERT = "convert it to JPEG, PNG or TIFF"
 
+_FIRST_ELEMENTS = (
+    *(b"\x02\0\0\0", b"\x02\0\x01\0", b"\x02\0\x02\0", b"\x02\0\x10\0"),
+    *(b"\x08\0\0\0", b"\x08\0\x01\0", b"\x08\0\x05\0", b"\x08\0\x08\0", b"\x08\0\x16\0"),
+)
+"""Tags with which DICOM begins where the 128 bytes before its mark, and the mark, are missing."""
+
 _REFUSED_SIGNATURES = (
     (b"GIF8", "a GIF", _CONVERT),
     (b"BM", "a BMP bitmap", _CONVERT),
@@ -49,6 +55,10 @@ _REFUSED_SIGNATURES = (
     (b"\x1f\x8b", "a gzip archive", "unpack it first"),
     (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", "unpack it first"),
     (b"Rar!", "a RAR archive", "unpack it first"),
+    *(
+        (tag, "DICOM without its preamble", "request it again from the archive, as a DICOM file")
+        for tag in _FIRST_ELEMENTS
+    ),
 )
 """First bytes of files that people pass by mistake, what the file is, and what to do."""
 
@@ -72,6 +82,8 @@ def open_photograph(path: Path) -> Iterator[tuple[BufferedReader, FileFormat]]:
             f"{display_path(path)}: cannot be read; ask for permission to read it"
         ) from None
     except OSError as error:
+        if is_out_of_memory(error):
+            raise
         raise PhotographError(
             f"{display_path(path)}: cannot be opened ({error.strerror}); check the path"
         ) from None
@@ -86,12 +98,16 @@ def open_photograph(path: Path) -> Iterator[tuple[BufferedReader, FileFormat]]:
 def reading_errors(path: Path) -> Iterator[None]:
     """Turn the operating system's errors while a file is read into a PhotographError that names the file.
 
+    Errors that say that memory ran out are raised as they are.
+
     Raises:
         PhotographError: an OSError was raised, as at a bad sector, or where a network drive went away.
     """
     try:
         yield
     except OSError as error:
+        if is_out_of_memory(error):
+            raise
         raise PhotographError(
             f"{display_path(path)}: cannot be read ({error.strerror or error}); check the disk, or copy the "
             "file again from its source"

@@ -13,7 +13,14 @@ from pathlib import Path
 from foveate.errors import PhotographError
 from foveate.paths import display_path, is_file, is_folder, missing, real_path
 from foveate.photographs._dicom_loader import count_frames
-from foveate.photographs._names import DICOM_SUFFIXES, SUFFIXES, FileLocation, unique_names, without_suffix
+from foveate.photographs._names import (
+    DICOM_SUFFIXES,
+    SUFFIXES,
+    FileLocation,
+    frame_name,
+    unique_names,
+    without_suffix,
+)
 from foveate.wording import quantity
 
 RESULT_MARKS = {
@@ -152,8 +159,7 @@ def _expand_frames(candidate: _Candidate) -> Iterator[_Candidate]:
     stem = without_suffix(relative.name)
     suffix = relative.name.removeprefix(stem)
     for frame in range(1, count + 1):
-        name = f"{stem}_frame-{frame}{suffix}"
-        place = replace(candidate.place, relative=relative.with_name(name))
+        place = replace(candidate.place, relative=relative.with_name(f"{frame_name(stem, frame)}{suffix}"))
         yield replace(candidate, place=place, frame=frame)
 
 

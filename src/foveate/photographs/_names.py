@@ -5,11 +5,12 @@ Ignores: files.
 """
 
 import hashlib
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from foveate.paths import name_key
 
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
 
@@ -67,7 +68,7 @@ def unique_names(places: Sequence[FileLocation]) -> tuple[str, ...]:
     """
     labels = [_label(place) for place in places]
     labels = _lengthen(labels, _use_file_name, lambda label: (label.place, label.file))
-    labels = _lengthen(labels, _add_parent, lambda label: (label.name, _comparison_key(label.place)))
+    labels = _lengthen(labels, _add_parent, lambda label: (label.name, name_key(label.place)))
     return _number_equal_names([shorten(label.name) for label in labels])
 
 
@@ -81,6 +82,16 @@ def without_suffix(name: str) -> str:
     stem, _, ending = file.rpartition(".")
     is_suffix = f".{ending}".lower() in SUFFIXES and stem.strip(".")
     return f"{folder}{slash}{stem}" if is_suffix else name
+
+
+def frame_name(stem: str, frame: int | None) -> str:
+    """Return the name of one photograph of a file.
+
+    Args:
+        stem: name of the file without the suffix of a photograph.
+        frame: number of the photograph in a DICOM object that holds several, from 1; None for other files.
+    """
+    return stem if frame is None else f"{stem}_frame-{frame}"
 
 
 def shorten(name: str) -> str:
@@ -121,7 +132,7 @@ def _lengthen(
         text_and_owner: returns the text of a label, and its owner; labels of one owner may share a text.
     """
     while True:
-        texts = [_comparison_key(text_and_owner(label)[0]) for label in labels]
+        texts = [name_key(text_and_owner(label)[0]) for label in labels]
         belongs = {(text, text_and_owner(label)[1]) for text, label in zip(texts, labels, strict=True)}
         owners = Counter(text for text, _ in belongs)
         longer = [
@@ -144,23 +155,18 @@ def _add_parent(label: _Label) -> _Label:
     return replace(label, above=label.above[:-1], folders=(label.above[-1], *label.folders))
 
 
-def _comparison_key(name: str) -> str:
-    """Return a key that is equal for names that some file systems treat as equal."""
-    return unicodedata.normalize("NFC", name).casefold()
-
-
 def _number_equal_names(names: Sequence[str]) -> tuple[str, ...]:
     """Append ~2, ~3, ... to names that are equal to an earlier one."""
-    reserved = {_comparison_key(name) for name in names}
+    reserved = {name_key(name) for name in names}
     numbers: dict[str, int] = {}  # the last number of each name, so that no number is tried again
     numbered = []
     for name in names:
-        candidate, key = name, _comparison_key(name)
+        candidate, key = name, name_key(name)
         if key in numbers:
-            while _comparison_key(candidate) in reserved:
+            while name_key(candidate) in reserved:
                 numbers[key] += 1
                 candidate = f"{name}~{numbers[key]}"
-            reserved.add(_comparison_key(candidate))
+            reserved.add(name_key(candidate))
         else:
             numbers[key] = 1
         numbered.append(candidate)

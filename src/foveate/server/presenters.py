@@ -177,7 +177,7 @@ def _lesion(record: Record, kind: Lesion, present: CurrentCounts) -> schemas.Les
         count=present.count,
         area_px=present.area_px,
         area_fraction=round(present.area_px / field_px, 8),
-        area_mm2=None if spacing is None else round(present.area_px * spacing**2, 6),
+        area_mm2=None if spacing is None else round(present.area_px * spacing**2, 9),
         mask_px=present.mask_px,
     )
 

@@ -384,7 +384,7 @@ class ReportJobBody(Body):
     paper: Literal["a4", "letter"]
     state: Literal["waiting", "working", "done", "failed"]
     done: int
-    """Photographs of which the page is made."""
+    """Photographs of which the page is made; at the end, fewer than all if some are being analysed again."""
     total: int
     error: str | None
     """One line, where it failed."""

@@ -25,6 +25,7 @@ from foveate.server.jobs.worker_pool import WorkerPool
 from foveate.server.monitoring import Metrics
 from foveate.server.options import Options
 from foveate.server.presenters import Presenter
+from foveate.server.review.agreement import Agreements
 from foveate.server.review.checks import require_done
 from foveate.server.review.corrections import Corrections
 from foveate.server.review.gradings import Gradings
@@ -55,6 +56,7 @@ class Service:
     references: References
     measures: PhotographMeasures
     gradings: Gradings
+    agreements: Agreements
     exports: Exports
     reports: Reports
     report_jobs: ReportJobs
@@ -101,20 +103,12 @@ class Service:
         finally:
             out.unlink(missing_ok=True)
 
-    def publish(self, record: Record) -> None:
-        """Notify the subscribers that a photograph has changed."""
-        self.presenter.publish(record)
-
     def publish_original(self, record: Record) -> None:
         """Notify the subscribers that a photograph has changed, given a copy of it; else do nothing."""
         grading = grading_in(self.database, record.id)
         original = None if grading is None else self.database.get(grading.original)
         if original is not None:
-            self.publish(original)
-
-    def delete(self, identifier: str) -> bool:
-        """Delete a photograph, its gradings and all their files; return whether it existed."""
-        return self.jobs.delete(identifier)
+            self.presenter.publish(original)
 
     def close(self) -> None:
         """Stop the server; unfinished photographs are predicted after the next start."""
@@ -179,6 +173,7 @@ def _assemble(
     presenter = Presenter(database, events, progress, gradings, options.limits.keep)
     corrections = Corrections(database, data_dir, memory, gradings)
     measures = PhotographMeasures(corrections, memory)
+    agreements = Agreements(measures)
     reports = Reports(
         database, data_dir, packs, corrections=corrections, measures=measures, presenter=presenter
     )
@@ -187,6 +182,7 @@ def _assemble(
 
     def forget_deleted(identifier: str) -> None:
         forget(identifier)
+        agreements.forget(identifier)
         report_jobs.forget(identifier)
 
     jobs = JobQueue(
@@ -222,6 +218,7 @@ def _assemble(
         references=References(database, data_dir, memory, corrections),
         measures=measures,
         gradings=gradings,
+        agreements=agreements,
         reports=reports,
         report_jobs=report_jobs,
         exports=exports,

@@ -10,10 +10,7 @@ import hashlib
 import shutil
 import tempfile
 import time
-import zipfile
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -29,6 +26,7 @@ from foveate.inference.prepared_canvas import prepare_canvas
 from foveate.paths import display_path, exists
 from foveate.training import augmentation
 from foveate.training.augmentation import Warp
+from foveate.training.damage import MAKE_AGAIN, damage_errors
 from foveate.types import ModelContract
 
 MAX_LESION_PIXELS = 20_000
@@ -119,7 +117,7 @@ def _recent_array(folder: Path, stamp: int, name: str) -> np.ndarray:
 
 def _map_array(folder: Path, name: str) -> np.ndarray:
     """Return one of `ARRAYS` of a cached case, mapped from disk; raise TrainingError if it is damaged."""
-    with damage_errors(folder):
+    with damage_errors(folder, MAKE_AGAIN):
         array: np.ndarray = np.load(folder / f"{name}.npy", mmap_mode="r")
     return array
 
@@ -155,6 +153,8 @@ def cache_case(case: Case, contract: ModelContract, folder: Path) -> CachedCase:
                 _write_arrays(case, contract, draft)
                 _publish(draft, path)
         except OSError as error:
+            if is_out_of_memory(error):
+                raise
             raise TrainingError(
                 f"{display_path(folder)}: the cached copy of {case.name} cannot be written ({error}); free "
                 "some space (about 50 MB per photograph) and start again"
@@ -213,7 +213,7 @@ def open_case(path: Path, name: str) -> CachedCase:
     Raises:
         TrainingError: a file is missing or damaged, as after a power cut.
     """
-    with damage_errors(path):
+    with damage_errors(path, MAKE_AGAIN):
         lesion_pixels = read_pixels(path / LESION_PIXELS)
         stamp = (path / COMPLETE).stat().st_mtime_ns
     shapes = {array: _map_array(path, array).shape for array in ARRAYS}
@@ -226,25 +226,6 @@ def read_pixels(path: Path) -> dict[str, Int32[np.ndarray, "n 2"]]:
     """Return the pixels of each lesion from an .npz file; read it within `damage_errors`."""
     with path.open("rb") as file, np.load(file) as stored:
         return {lesion: stored[lesion] for lesion in stored.files}
-
-
-@contextmanager
-def damage_errors(path: Path) -> Iterator[None]:
-    """Turn the errors of missing and damaged arrays into a TrainingError that says what to delete.
-
-    Errors that say that memory ran out are raised as they are.
-
-    Args:
-        path: what is made again if it is deleted: a file, or a folder of files.
-    """
-    try:
-        yield
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        if is_out_of_memory(error):
-            raise
-        raise TrainingError(
-            f"{display_path(path)}: cannot be read ({error}); delete it and start again"
-        ) from error
 
 
 def _write_arrays(case: Case, contract: ModelContract, path: Path) -> None:

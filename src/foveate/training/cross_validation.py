@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from foveate.choices import LastStage
 from foveate.datasets.layouts import Layout
 from foveate.errors import SettingError
 from foveate.evaluation.networks import ROWS
@@ -80,9 +81,10 @@ def train(plan: TrainingPlan) -> Iterator[tuple[StageName, StageProgress]]:
     return runner.train(replace(plan, resume=True))
 
 
-def is_releasable(validation: CrossValidation) -> bool:
-    """Return whether all runs have finished the joint stage, without which there is no package."""
-    return all(RunFolder(plan.folder).is_finished("joint") for plan in run_plans(validation))
+def runs_without(validation: CrossValidation, stage: StageName) -> list[str]:
+    """Return the names of the runs that have not finished a stage."""
+    plans = run_plans(validation)
+    return [plan.folder.name for plan in plans if not RunFolder(plan.folder).is_finished(stage)]
 
 
 def write_package(validation: CrossValidation) -> Path:
@@ -96,14 +98,14 @@ def write_package(validation: CrossValidation) -> Path:
         ExportError, DatasetError: as `release.write_package` and `release.choose`.
     """
     plans = run_plans(validation)
-    is_refined = all(RunFolder(plan.folder).is_finished(REFINE) for plan in plans)
+    stage: LastStage = "joint" if runs_without(validation, REFINE) else REFINE
     *fold_runs, shipped = (
         release.load_run(
             validation.recipe,
             plan.folder,
             plan.cases,
             validation.layout,
-            stage=REFINE if is_refined else "joint",
+            stage=stage,
         )
         for plan in plans
     )

@@ -28,13 +28,17 @@ TIMEOUT = timedelta(hours=2)
 LOST_WORKER = "DataLoader worker (pid"
 """Beginning of torch's error about a worker process that ended."""
 
+CONTINUE = "run the command again ('foveate train' with --resume)"
+"""How a run is continued: the other commands that train do so by themselves."""
+
 
 @contextmanager
 def one_line_errors(task: str, remedy: str, *, gpu_remedy: str | None = None) -> Iterator[None]:
     """Turn the errors of torch, NumPy and OpenCV about memory within the block into errors of one line.
 
     Linux kills processes where the machine's memory is full, most likely one that prepares samples. Torch
-    reports its end at any moment, not only where samples are read.
+    reports its end at any moment, not only where samples are read. Memory that runs out within such a process
+    is reported by `sampler.load_steps`.
 
     Args:
         task: what the block does, for the message.
@@ -51,15 +55,14 @@ def one_line_errors(task: str, remedy: str, *, gpu_remedy: str | None = None) ->
         if str(error).startswith(LOST_WORKER):
             raise TrainingError(
                 f"{task}: a process that prepares samples ended ({str(error).partition('.')[0]}); lower "
-                "--workers if the machine's memory, or its shared memory (/dev/shm), is full, and continue "
-                "with --resume"
+                f"--workers if the machine's memory, or its shared memory (/dev/shm), is full, and {CONTINUE}"
             ) from error
         if not is_out_of_memory(error):
             raise
         if isinstance(error, torch.OutOfMemoryError) or "CUDA" in str(error):
             raise TrainingError(f"{task}: the GPU is out of memory; {gpu_remedy or remedy}") from error
         raise TrainingError(
-            f"{task}: the machine is out of memory; free some, and continue with --resume; otherwise {remedy}"
+            f"{task}: the machine is out of memory; free some, and {CONTINUE}; otherwise {remedy}"
         ) from error
 
 

@@ -22,7 +22,8 @@ from foveate.nets import LocalGlobalUNet
 from foveate.paths import exists
 from foveate.training import cache
 from foveate.training.cache import CachedCase
-from foveate.training.distributed import Machine, one_line_errors
+from foveate.training.damage import MAKE_AGAIN, damage_errors
+from foveate.training.distributed import CONTINUE, Machine, one_line_errors
 from foveate.training.recipe import REFINE, Recipe
 from foveate.training.run_folder import RunFolder
 
@@ -34,8 +35,7 @@ MAX_PIXELS = 20_000
 """Most pixels stored for each lesion of an eye, chosen at random."""
 
 FIND_ON_CPU = (
-    "end other programs that use it, or start with --device cpu, and continue on the GPU with --resume as "
-    "soon as the stage takes steps"
+    f"end other programs that use it, and {CONTINUE}; otherwise add --device cpu until the stage takes steps"
 )
 """What to do if the GPU's memory is too small to find the pixels; those of each eye are stored at once."""
 
@@ -68,7 +68,7 @@ def attach(
         build_network: returns the network that the stage begins with.
 
     Raises:
-        TrainingError: a stored file is damaged, or the GPU's memory is full.
+        TrainingError: a stored file is damaged, or the memory of the GPU or of the machine is too small.
         FoveateError: a photograph cannot be used, or the folder cannot be written.
     """
     missing = [case for case in healthy if not exists(run.false_pixels(case.name))]
@@ -126,5 +126,5 @@ def _write(pixels: FalsePixels, run: RunFolder, name: str) -> None:
 def _read(run: RunFolder, name: str) -> FalsePixels:
     """Return the stored pixels of an eye; raise TrainingError if the file is damaged."""
     path = run.false_pixels(name)
-    with cache.damage_errors(path):
+    with damage_errors(path, MAKE_AGAIN):
         return cache.read_pixels(path)

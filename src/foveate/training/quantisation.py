@@ -26,7 +26,7 @@ from jaxtyping import Float32, Int64
 from foveate import atomic_files, models, photographs
 from foveate.engines import Engine, GlobalOutput, WindowBatch, decoder_rewriting, telemetry
 from foveate.engines import openvino as openvino_engine
-from foveate.errors import OutputError, SettingError
+from foveate.errors import OutputError, SettingError, is_out_of_memory, one_line
 from foveate.geometry import canvas as canvases
 from foveate.geometry import dihedral
 from foveate.geometry.feature_sampling import window_sampling
@@ -124,6 +124,7 @@ def add_graphs(
 
     Raises:
         OutputError: a file cannot be written; the folder stays as it was.
+        RuntimeError: there is not enough memory; the folder stays as it was.
     """
     folder = package.folder.resolve()
     with atomic_files.replace_directory(folder) as draft:
@@ -137,7 +138,9 @@ def add_graphs(
             try:
                 module.save_model(graph, draft / name, compress_to_fp16=False)
             except RuntimeError as error:  # OpenVINO's error on a full disk
-                reason = " ".join(str(error).split())
+                if is_out_of_memory(error):
+                    raise
+                reason = one_line(error)
                 raise OutputError(
                     f"{display_path(folder / name)}: cannot be written ({reason}); free some space, and "
                     "release the model again"

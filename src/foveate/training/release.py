@@ -23,9 +23,9 @@ from jaxtyping import Float64
 
 from foveate import evaluation, metrics, models, nets, photographs
 from foveate.choices import LastStage, ReducedEffort
-from foveate.datasets import Case, digest, dr_grades, truth
-from foveate.datasets.folders import same_name
+from foveate.datasets import Case, checks, digest, dr_grades, truth
 from foveate.datasets.layouts import Layout
+from foveate.engines import Engine
 from foveate.errors import DatasetError, TrainingError
 from foveate.evaluation import CaseHistogram, LesionScore, effort_cutoffs, evidence_cuts
 from foveate.evaluation.evidence_cuts import EvidenceCut
@@ -34,7 +34,7 @@ from foveate.inference.prepared_canvas import prepare_canvas
 from foveate.metrics.calibration import PlattScaling
 from foveate.models import Manifest, TrainingData
 from foveate.nets import LocalGlobalUNet
-from foveate.paths import display_path
+from foveate.paths import display_path, nfc
 from foveate.training import export, quantisation, run_record, runner, trainer
 from foveate.training import recipe as recipes
 from foveate.training.recipe import REFINE, Recipe, StageName
@@ -91,7 +91,7 @@ class FinishedRun:
         """Return the names, in NFC, of all training photographs, with those of the package at the start."""
         earlier = () if self.start is None else self.start.photographs
         names = (*earlier, *(case.name for case in self.training_cases))
-        return tuple(sorted({same_name(name) for name in names}))
+        return tuple(sorted({nfc(name) for name in names}))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,6 +137,7 @@ class ReleaseInputs:
         held_back = [case for run in self.validation_runs for case in run.held_back]
         _require_lesions(self.shipped, held_back, "held-back", "threshold")
         _require_lesions(self.shipped, self.shipped.training_cases, "training", "smallest area")
+        checks.require_readable(held_back, self.shipped.recipe.contract.lesions)
 
     @property
     def held_back(self) -> tuple[str, ...]:
@@ -214,7 +215,7 @@ def _require_same_set(
     """
     digests = run.read_digests()
     healthy = {f"{dr_grades.PREFIX}{name}" for name in run_record.healthy_names(digests, cases)}
-    recorded, present = set(digests) - healthy, {case.name for case in annotated}
+    recorded, present = set(digests) - healthy, {nfc(case.name) for case in annotated}
     if digests and recorded != present:
         name = min(recorded ^ present)
         difference = "which the set lacks" if name in recorded else "which the run has not seen"
@@ -224,7 +225,7 @@ def _require_same_set(
             "of the run with --data"
         )
     for case in annotated if digests else ():
-        _require_same_files(run, case, digests[case.name], recipe.contract.lesions)
+        _require_same_files(run, case, digests[nfc(case.name)], recipe.contract.lesions)
 
 
 def _require_same_files(
@@ -436,8 +437,7 @@ def choose_evidence_cuts(
     package = dataclasses.replace(models.unsaved_package(recipe.name, recipe.contract), decisions=decisions)
     regions: list[Mapping[str, evidence_cuts.CaseRegions]] = []
     for run in inputs.validation_runs:
-        network = _calibrated_network(run, scalings, run.recipe.global_shares)
-        engine = ROWS["fused"](network=export.round_to_half(network))
+        engine = _calibrated_engine(run, scalings)
         regions += evidence_cuts.list_regions(package, engine, run.held_back)
     return evidence_cuts.choose_all(regions, decisions)
 
@@ -456,10 +456,15 @@ def choose_selection_rules(
     package = models.unsaved_package(recipe.name, recipe.contract)
     results: list[effort_cutoffs.CoarseResult] = []
     for run in inputs.validation_runs:
-        network = _calibrated_network(run, scalings, run.recipe.global_shares)
-        engine = ROWS["fused"](network=export.round_to_half(network))
+        engine = _calibrated_engine(run, scalings)
         results += effort_cutoffs.coarse_results(package, engine, run.held_back)
     return effort_cutoffs.choose_from_results(results, effort_cutoffs.reduced_tta_views(package))
+
+
+def _calibrated_engine(run: FinishedRun, scalings: Mapping[Row, Scalings]) -> Engine:
+    """Return an engine for a validation run's network as it would be released: calibrated and rounded."""
+    network = _calibrated_network(run, scalings, run.recipe.global_shares)
+    return ROWS["fused"](network=export.round_to_half(network))
 
 
 def _calibrated_network(

@@ -19,28 +19,27 @@ STAGE.checkpoint      everything that a stage needs to continue
 STAGE.safetensors     the stage's result (`Stage.snapshots`); a stage that has it is finished
 
 Several stages of one run may be trained in parallel. Files are written atomically (`foveate.atomic_files`).
+Names in records are read and compared in the Unicode form NFC.
 """
 
 import json
 import os
-import pickle
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from foveate import atomic_files
-from foveate.errors import OutputError, TrainingError, is_out_of_memory
-from foveate.paths import display_path, exists
+from foveate.errors import OutputError, TrainingError, is_out_of_memory, one_line
+from foveate.paths import display_path, exists, nfc
 from foveate.training import curves, run_record
 from foveate.training import recipe as recipes
 from foveate.training.curves import StepRecord, ValidationRecord
+from foveate.training.damage import COPY_AGAIN, damage_errors
 from foveate.training.recipe import Recipe, StageName
 from foveate.training.run_record import RunSettings, RunSplit, RunStart
 
@@ -82,10 +81,10 @@ class RunFolder:
         Raises:
             TrainingError: the folder holds a run of another recipe.
         """
-        text = _json(recipes.describe(recipe))
+        content = recipes.describe(recipe)
         if not exists(self._recipe):
-            atomic_files.write_file(self._recipe, text.encode())
-        elif self._recipe.read_text() != text:
+            atomic_files.write_file(self._recipe, _json(content).encode())
+        elif self.read_recipe() != _in_nfc(content):
             raise TrainingError(
                 f"{display_path(self._recipe)}: was written by another recipe or version; choose another "
                 "--out"
@@ -97,7 +96,7 @@ class RunFolder:
 
     def keep_settings(self, settings: RunSettings) -> None:
         """Write the settings, or check that the run was begun with them; raises as `keep_split`."""
-        self._keep(self.path / "settings.json", settings.to_json(), "other settings")
+        self._keep(self.path / "settings.json", settings.to_json(), _if_unequal("other settings"))
 
     def keep_split(self, split: RunSplit) -> None:
         """Write the split, or check that the run was begun with it.
@@ -105,7 +104,7 @@ class RunFolder:
         Raises:
             TrainingError: the run was begun with another one.
         """
-        self._keep(self.split, split.to_json(), "another split")
+        self._keep(self.split, split.to_json(), _if_unequal("another split"))
 
     def keep_digests(self, digests: Json, lesions: Sequence[str]) -> None:
         """Write the digests of all photographs and masks, or check that the run was begun with them.
@@ -117,14 +116,12 @@ class RunFolder:
         Raises:
             TrainingError: the run was begun with other files; the message names the first one.
         """
-        path = self.path / "data.json"
-        if not exists(path) or not self.has_run():
-            self._keep(path, digests, "other photographs or masks")
-        elif difference := run_record.first_difference(self.read_digests(), digests, lesions):
-            raise TrainingError(
-                f"{display_path(path)}: the run was started with other photographs or masks ({difference}); "
-                "use the same again, or choose another --out"
-            )
+
+        def difference(recorded: Json, now: Json) -> str | None:
+            first = run_record.first_difference(recorded, now, lesions)
+            return None if first is None else f"other photographs or masks ({first})"
+
+        self._keep(self.path / "data.json", digests, difference)
 
     def add_start(self, start: RunStart) -> None:
         """Write a file about this start of the run."""
@@ -166,7 +163,7 @@ class RunFolder:
             raise TrainingError(
                 f"{display_path(self._weights(stage))}: does not exist; finish stage '{stage}' first"
             )
-        with _damage_errors(self._weights(stage)):
+        with damage_errors(self._weights(stage), COPY_AGAIN):
             return load_file(self._weights(stage))
 
     def write_weights(self, stage: StageName, weights: dict[str, torch.Tensor]) -> None:
@@ -184,7 +181,7 @@ class RunFolder:
             TrainingError: the file is damaged.
         """
         path = self._checkpoint(stage)
-        with _damage_errors(path):
+        with damage_errors(path, COPY_AGAIN):
             content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
         return content
 
@@ -202,7 +199,7 @@ class RunFolder:
         except RuntimeError as error:  # torch's error on a full disk
             if is_out_of_memory(error):
                 raise
-            reason = " ".join(str(error).split())
+            reason = one_line(error)
             raise OutputError(
                 f"{display_path(path)}: cannot be written ({reason}); free some space and start again"
             ) from error
@@ -253,16 +250,30 @@ class RunFolder:
     def _checkpoint(self, stage: StageName) -> Path:
         return self.path / f"{stage}.checkpoint"
 
-    def _keep(self, path: Path, content: Json, difference: str) -> None:
-        """Write a file, or check its content once a stage has begun: before that, nothing depends on it."""
-        text = _json(content)
-        if not exists(path) or not exists(self._recipe):
-            atomic_files.write_file(path, text.encode())
-        elif _read_json(path) != json.loads(text):  # in any order, such as that of --set
+    def _keep(self, path: Path, content: Json, difference: Callable[[Json, Json], str | None]) -> None:
+        """Write a file, or check its content once a stage has begun: before that, nothing depends on it.
+
+        Args:
+            path: path of the file.
+            content: what it should hold.
+            difference: returns what of the recorded content differs from the present one; None if nothing
+                does.
+
+        Raises:
+            TrainingError: the contents differ.
+        """
+        if not exists(path) or not self.has_run():
+            atomic_files.write_file(path, _json(content).encode())
+        elif what := difference(_read_json(path) or {}, _in_nfc(content)):
             raise TrainingError(
-                f"{display_path(path)}: the run was started with {difference}; use the same again, or "
-                "choose another --out"
+                f"{display_path(path)}: the run was started with {what}; use the same again, or choose "
+                "another --out"
             )
+
+
+def _if_unequal(what: str) -> Callable[[Json, Json], str | None]:
+    """Return the function that calls two records different unless they are equal, in any order of names."""
+    return lambda recorded, now: None if recorded == now else what
 
 
 def _json(content: Json) -> str:
@@ -270,25 +281,14 @@ def _json(content: Json) -> str:
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
+    """Return what a record holds, in NFC; None if there is none."""
     if not exists(path):
         return None
-    with _damage_errors(path):
-        content: dict[str, Any] = json.loads(path.read_text())
-    return content
+    with damage_errors(path, COPY_AGAIN):
+        return _in_nfc(json.loads(path.read_text()))
 
 
-@contextmanager
-def _damage_errors(path: Path) -> Iterator[None]:
-    """Turn the errors of a file that was copied in part or altered into a TrainingError of one line.
-
-    Errors that say that memory ran out are raised as they are.
-    """
-    try:
-        yield
-    except (OSError, ValueError, EOFError, RuntimeError, pickle.UnpicklingError, SafetensorError) as error:
-        if is_out_of_memory(error):
-            raise
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise TrainingError(
-            f"{display_path(path)}: cannot be read ({reason}); copy the run again, or choose another --out"
-        ) from error
+def _in_nfc(content: Json) -> dict[str, Any]:
+    """Return the values of a record with all names in one Unicode form: an older one may have another."""
+    values: dict[str, Any] = json.loads(nfc(json.dumps(content, ensure_ascii=False)))
+    return values

@@ -13,7 +13,7 @@ from importlib import metadata
 from typing import Any
 
 from foveate.datasets import Case, digest, dr_grades
-from foveate.paths import display_path
+from foveate.paths import display_path, nfc
 from foveate.timestamps import utc_timestamp
 from foveate.training import distributed
 from foveate.training.distributed import Machine
@@ -202,7 +202,7 @@ def healthy_names(digests: Mapping[str, Any], cases: Sequence[Case]) -> tuple[st
         digests: name -> digests of the run's files; empty for runs from before healthy eyes were supported.
         cases: all photographs of the run's data set.
     """
-    set_names = {case.name for case in cases}
+    set_names = {nfc(case.name) for case in cases}
     healthy = [name for name in digests if name.startswith(dr_grades.PREFIX) and name not in set_names]
     return tuple(name.removeprefix(dr_grades.PREFIX) for name in healthy)
 

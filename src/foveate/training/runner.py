@@ -17,7 +17,7 @@ import torch
 
 from foveate import atomic_files
 from foveate.choices import Device
-from foveate.datasets import SET_ASIDE, Case, annotated, splits
+from foveate.datasets import SET_ASIDE, Case, annotated, checks, splits
 from foveate.errors import DatasetError, SettingError, TrainingError
 from foveate.models import Package
 from foveate.paths import display_path
@@ -350,6 +350,7 @@ def train(plan: TrainingPlan) -> Iterator[tuple[StageName, StageProgress]]:
         validation = Validation(
             cases=validation_cases(replace(plan, recipe=recipe)), every=plan.validation.every
         )
+        checks.require_readable(validation.cases, recipe.contract.lesions)  # before hours of training
     for stage in (*STAGES, REFINE, *ALONE_STAGES):
         if stage in plan.stages and not plan.run.is_finished(stage):
             stage_cases = _with_false_pixels(plan, recipe, cases, machine) if stage == REFINE else cases

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 from torch.utils.data import DataLoader
 
-from foveate.errors import SettingError
+from foveate.errors import FoveateError, SettingError, is_out_of_memory
 from foveate.geometry import tiling
 from foveate.geometry.feature_sampling import FeatureSampling, window_sampling
 from foveate.training import augmentation, cache
@@ -243,21 +243,53 @@ def load_steps(dataset: StepDataset, steps: range, workers: int) -> Iterator[tup
 
     Workers are not forked from this process, since OpenCV's threads do not survive a fork. They come from a
     fork server that has imported what they need, or are spawned where there is no fork server.
+
+    Raises:
+        FoveateError: a step's samples cannot be prepared, whichever process prepares them.
+        MemoryError: the memory of a worker process is full; in this process, libraries raise other types too.
     """
     if workers == 0:
         return (dataset[step] for step in steps)
     has_server = "forkserver" in multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if has_server else "spawn")
     context.set_forkserver_preload([__name__])
-    loader: DataLoader[tuple[TrainingItem, ...]] = DataLoader(
-        dataset,  # type: ignore[arg-type]  # any object with __getitem__ is accepted
+    loader: DataLoader[tuple[TrainingItem, ...] | Exception] = DataLoader(
+        _StepsOrErrors(dataset),  # type: ignore[arg-type]  # any object with __getitem__ is accepted
         batch_size=None,
         sampler=steps,
         num_workers=workers,
         multiprocessing_context=context,
         collate_fn=_identity,
     )
-    return iter(loader)
+    return map(_raise_error, loader)
+
+
+@dataclass(frozen=True, slots=True)
+class _StepsOrErrors:
+    """The steps of a data set in a worker process, or the errors that they end with.
+
+    What torch raises for an error of a worker has a traceback for its message, and has lost the system's
+    number. That is right for bugs; errors of Foveate, and those that say that memory ran out, are returned.
+    """
+
+    dataset: StepDataset
+
+    def __getitem__(self, step: int) -> tuple[TrainingItem, ...] | Exception:
+        try:
+            return self.dataset[step]
+        except FoveateError as error:
+            return error
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            return MemoryError(str(error))  # errors of libraries may not survive the way between processes
+
+
+def _raise_error(item: tuple[TrainingItem, ...] | Exception) -> tuple[TrainingItem, ...]:
+    """Return a step; raise the error in its place."""
+    if isinstance(item, Exception):
+        raise item
+    return item
 
 
 def _identity(item: Item) -> Item:

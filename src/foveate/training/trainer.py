@@ -29,7 +29,7 @@ from foveate.training import curves, sampler, stages, warm_start
 from foveate.training import validation as validations
 from foveate.training.cache import CachedCase
 from foveate.training.curves import Scores, StepRecord, ValidationRecord
-from foveate.training.distributed import LOCAL, Machine, one_line_errors
+from foveate.training.distributed import CONTINUE, LOCAL, Machine, one_line_errors
 from foveate.training.recipe import (
     ALONE_STAGES,
     Recipe,
@@ -65,7 +65,7 @@ TIMED_STEPS = 8
 """Steps taken to convert `minutes` into a number of steps; the first half is warm-up and not timed."""
 
 
-NO_VALIDATION = "leave out --validate-every, and continue with --resume"
+NO_VALIDATION = "leave out --validate-every"
 """What to do if there is no memory to validate with."""
 
 
@@ -367,7 +367,8 @@ class StageTrainer:
         Raises:
             TrainingError: memory runs out: it must hold a copy of the network, and whole photographs.
         """
-        with one_line_errors(f"stage {self.stage}, validation", NO_VALIDATION):
+        task, gpu_remedy = f"stage {self.stage}, validation", f"{NO_VALIDATION}, and {CONTINUE}"
+        with one_line_errors(task, NO_VALIDATION, gpu_remedy=gpu_remedy):
             weights = self.final_weights(steps) if self.step == steps else self.average.module.state_dict()
             network = validations.averaged_network(self.network, self.stage, weights)
             return validations.score(network, self.recipe, self.stage, cases, self.machine.device)

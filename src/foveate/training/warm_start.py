@@ -13,10 +13,10 @@ from safetensors.torch import load_file
 
 from foveate import nets
 from foveate.datasets import Case
-from foveate.datasets.folders import same_name
 from foveate.errors import TrainingError
 from foveate.models import Package, training_statement
 from foveate.nets import LocalGlobalUNet, plans
+from foveate.paths import nfc
 from foveate.training.recipe import Recipe
 from foveate.training.run_record import StartPackage
 from foveate.wording import quantity
@@ -151,7 +151,7 @@ def require_unseen(package: Package, recipe: Recipe, held_back: Sequence[Case]) 
             f"package {package.name} is for {', '.join(package.contract.lesions)}, but recipe {recipe.name} "
             f"is for {', '.join(recipe.contract.lesions)}; start from a package for the same lesions"
         )
-    if shared := sorted({same_name(case.name) for case in held_back} & set(trained_photographs(package))):
+    if shared := sorted({nfc(case.name) for case in held_back} & set(trained_photographs(package))):
         raise TrainingError(
             f"package {package.name} was trained on {shared[0]}, which this run holds back; hold back "
             "another fold, or train on all photographs with --fold none"

@@ -61,7 +61,7 @@ def trace(mask: Bool[np.ndarray, "H W"], regions: Sequence[Region], *, overwrite
         parent = int(hierarchy[0, index, 3])
         if parent >= 0:
             holes.setdefault(parent, []).append(np.asarray(contour))
-        elif (region := by_box.get(_bounding_box(contour))) is not None:
+        elif (region := by_box.get(Box.from_rectangle(cv2.boundingRect(contour)))) is not None:
             owners[index] = region
         else:
             cv2.drawContours(levels, contours, index, 0, cv2.FILLED, hierarchy=hierarchy, maxLevel=1)
@@ -70,8 +70,3 @@ def trace(mask: Bool[np.ndarray, "H W"], regions: Sequence[Region], *, overwrite
         for index, region in owners.items()
     ]
     return TracedMask(mask=levels, outlines=tuple(sorted(outlines, key=lambda outline: outline.region.id)))
-
-
-def _bounding_box(contour: Points) -> Box:
-    left, top, width, height = cv2.boundingRect(contour)
-    return Box(top=top, left=left, bottom=top + height, right=left + width)

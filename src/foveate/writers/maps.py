@@ -10,7 +10,6 @@ Shape letters: H W photograph, r b rows and bytes of a row.
 """
 
 import io
-import math
 import struct
 import zipfile
 from typing import get_args
@@ -23,7 +22,7 @@ from zlib_ng import zlib_ng
 from foveate.choices import MapFormat, require_choice
 from foveate.errors import OutputError, SettingError, is_out_of_memory
 from foveate.geometry import stitching
-from foveate.types import LevelMap, Probabilities
+from foveate.types import LevelMap, Probabilities, lowest_level
 
 FORMATS: tuple[MapFormat, ...] = get_args(MapFormat)
 """File formats of maps: grey PNG of 8 or 16 bits, 16-bit TIFF (deflate), .npz (array 'probability')."""
@@ -82,9 +81,7 @@ def level(threshold: float, format: MapFormat) -> int:
     """
     if not 0 < threshold <= 1:
         raise SettingError(f"the threshold is {threshold:g}; give a number above 0 and at most 1")
-    top = max_level(format)
-    near = math.floor(threshold * top)  # may be off by one in floating point: start just below it
-    return next(candidate for candidate in range(max(1, near - 1), top + 1) if candidate / top >= threshold)
+    return lowest_level(threshold, max_level(format))
 
 
 def encode(stored: LevelMap, format: MapFormat) -> bytes:

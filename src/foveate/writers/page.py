@@ -51,7 +51,7 @@ MAX_REGIONS = 2000
 
 QUALITY_TEXT = {
     "blur": "blurred",
-    "colour": "red and blue swapped?",
+    "colour": "odd colours",
     "exposure": "badly exposed",
     "cut": "field cut off",
     "small": "few pixels",
@@ -100,8 +100,8 @@ def photograph_script(content: tables.Document, layers: Sequence[PageLayer]) -> 
 
 def display_pictures(pixels: UInt8[np.ndarray, "H W 3"]) -> tuple[bytes, bytes]:
     """Return the display copy and the thumbnail as JPEG."""
-    display = _reduce(pixels, DISPLAY_SIDE)
-    thumbnail = _reduce(display, THUMBNAIL_SIDE)
+    display = canvas.shrink(pixels, DISPLAY_SIDE)
+    thumbnail = canvas.shrink(display, THUMBNAIL_SIDE)
     return overlays.jpeg(display, DISPLAY_QUALITY), overlays.jpeg(thumbnail, DISPLAY_QUALITY)
 
 
@@ -176,16 +176,6 @@ def _column(lesion: Lesion) -> tables.Document:
         "colour": "#{:02x}{:02x}{:02x}".format(*lesion.colour),
         "style": overlays.STYLES.get(lesion.code, "line"),
     }
-
-
-def _reduce(pixels: UInt8[np.ndarray, "H W 3"], side: int) -> UInt8[np.ndarray, "h w 3"]:
-    """Return pixels whose longer side is at most `side` px."""
-    height, width = pixels.shape[:2]
-    factor = min(1.0, side / max(height, width))
-    reduced: UInt8[np.ndarray, "h w 3"] = canvas.resample(
-        pixels, (max(1, round(height * factor)), max(1, round(width * factor)))
-    )
-    return reduced
 
 
 def _max_fractions(rows: Sequence[SummaryRow], codes: Sequence[str]) -> dict[str, float]:

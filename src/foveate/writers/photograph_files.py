@@ -97,7 +97,7 @@ def reusable_row(out: Path, request: PredictRequest, digest: str) -> SummaryRow 
         request: the current request.
         digest: current SHA-256 of the photograph.
     """
-    stored = _read_json(out, request.key)
+    stored = _read_json(out, request.name)
     return None if stored is None else _complete_row(out, *stored, request, digest)
 
 
@@ -110,7 +110,7 @@ def stored_row(out: Path, request: PredictRequest) -> SummaryRow | None:
         out: the output folder.
         request: the current request.
     """
-    stored = _read_json(out, request.key)
+    stored = _read_json(out, request.name)
     return None if stored is None else _complete_row(out, *stored, request, stored[1].digest)
 
 
@@ -139,7 +139,7 @@ def differences(
         Such as 'engine openvino float32 instead of onnx float32'; none if there is no result, or if
         `reusable_row` returns it.
     """
-    stored = _read_json(out, request.key)
+    stored = _read_json(out, request.name)
     if stored is None:
         return ()
     content, row = stored
@@ -166,7 +166,7 @@ def reusable_row_from_json(text: bytes, request: PredictRequest, digest: str) ->
         request: the current request.
         digest: current SHA-256 of the photograph.
     """
-    stored = _parse_json(text, request.key)
+    stored = _parse_json(text, request.name)
     return None if stored is None else _matching_row(*stored, request, digest)
 
 
@@ -191,7 +191,7 @@ def existing_rows(
         existing = _existing_result(out, key)
         if existing is None:
             continue
-        if key != request.key:
+        if key != request.name:
             if existing.origin != origin:
                 raise OutputError(
                     f"{display_path(path)}: was made by another model or with other settings; "
@@ -228,7 +228,7 @@ def write(
         OutputError: a file cannot be written.
         PhotographError: a DICOM object cannot be made.
     """
-    key = result.request.key
+    key = result.request.name
     json_file = result_paths.regions_file(key, ".json")
     clear_earlier = functools.partial(clear, out, key, {*result.lesions, *codes})
     is_renaming = False
@@ -270,7 +270,7 @@ def _writer_pool() -> Iterator[Executor]:
 
 def _write_contents(add_file: _AddFile, result: PhotographResult, pool: Executor) -> tables.Document:
     """Write all files but the regions' JSON, as many at a time as the pool has threads; return the JSON."""
-    key = result.request.key
+    key = result.request.name
     lesion_tasks = [
         pool.submit(_write_lesion, add_file, result, lesion) for lesion in lesions.of(result.lesions)
     ]
@@ -314,12 +314,12 @@ def _write_lesion(add_file: _AddFile, result: PhotographResult, lesion: Lesion) 
     """Write one lesion's map and mask; return its regions and outlines."""
     request = result.request
     stored = maps.native_levels(result.probabilities, lesion.code, request.format)
-    map_file = result_paths.map_file(request.key, lesion.code, maps.SUFFIX[request.format])
+    map_file = result_paths.map_file(request.name, lesion.code, maps.SUFFIX[request.format])
     add_file(map_file, maps.encode(stored, request.format))
     summary, mask = figures.summarise(result, lesion, stored)
     dicom_levels = dicom_extra.dicom_levels(stored, request)
     del stored
-    add_file(result_paths.mask_file(request.key, lesion.code), maps.encode_mask(mask))
+    add_file(result_paths.mask_file(request.name, lesion.code), maps.encode_mask(mask))
     dicom = None
     if request.objects is not None:
         dicom = DicomLesion(summary=summary, mask=mask, levels=dicom_levels)
@@ -340,11 +340,11 @@ def _write_overlay(
     notice = figures.small_print(result.request.provenance)
     strip = overlays.legend(pixels.shape[1], figures.captions(content, areas), notice)
     overlay = overlays.draw(pixels, areas, strip, bgr=True, pool=pool)
-    add_file(result_paths.overlay_file(result.request.key), overlays.jpeg(overlay, bgr=True))
+    add_file(result_paths.overlay_file(result.request.name), overlays.jpeg(overlay, bgr=True))
 
 
 def _write_pictures(add_file: _AddFile, result: PhotographResult) -> None:
-    _, *paths = result_paths.page_files(result.request.key)
+    _, *paths = result_paths.page_files(result.request.name)
     pictures = page.display_pictures(result.photograph.pixels)
     for path, picture in zip(paths, pictures, strict=True):
         add_file(path, picture)
@@ -399,7 +399,7 @@ def _is_complete(out: Path, request: PredictRequest, row: SummaryRow) -> bool:
     """Return whether all files of a result exist."""
     kinds = () if request.objects is None else request.objects.kinds
     suffix = maps.SUFFIX[request.format]
-    expected = result_paths.photograph_files(request.key, tuple(row.loads), suffix, kinds)
+    expected = result_paths.photograph_files(request.name, tuple(row.loads), suffix, kinds)
     return all(is_file(result_paths.resolve(out, path)) for path in expected)
 
 

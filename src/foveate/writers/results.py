@@ -80,9 +80,8 @@ class PredictRequest:
     """The request for one photograph: an equal request and an equal photograph give the same bytes."""
 
     name: str
-    """The photograph's name in tables: a relative path with '/', such as 'clinic/left'."""
-    key: str
-    """Stem of its result files: a relative path with '/', such as 'clinic/left'; unique in a folder."""
+    """The photograph's name in tables, and the stem of its result files: a relative path with '/', such as
+    'clinic/left'; unique in a folder."""
     provenance: Provenance
     settings: Mapping[str, object]
     """Everything else that decides the result, as plain values that JSON can hold: no paths, no times."""
@@ -160,13 +159,13 @@ class SummaryRow:
     """A photograph's row of the summary."""
 
     name: str
-    """As in `PredictRequest`."""
+    """The photograph's name in tables, as in `PredictRequest`."""
     status: Status
     error: str = ""
     """One line, if it failed."""
     quality: tuple[str, ...] = ()
     key: str = ""
-    """As in `PredictRequest`; empty if it failed."""
+    """Stem of its result files, as in `PredictRequest`; empty if it failed."""
     digest: str = ""
     """SHA-256 of the photograph; empty if it failed."""
     loads: Mapping[str, LesionLoad] = field(default_factory=dict)

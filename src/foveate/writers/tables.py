@@ -131,7 +131,7 @@ def to_csv(content: Document) -> bytes:
                 region["id"],
                 region["lesion"],
                 region["area_px"],
-                "" if region["area_mm2"] is None else f"{region['area_mm2']:.6f}",
+                "" if region["area_mm2"] is None else f"{region['area_mm2']:.9f}",
                 f"{centroid['x']:.2f}",
                 f"{centroid['y']:.2f}",
                 *box.values(),
@@ -241,7 +241,11 @@ def json_values(settings: Mapping[str, object]) -> Document:
 
 
 def _lesion_entry(result: PhotographResult, code: str, summary: LesionSummary, field_px: int) -> Document:
-    """Return a lesion's entry. Fractions have 8 decimals: one pixel of 100 million is not 0."""
+    """Return a lesion's entry.
+
+    Fractions have 8 decimals, so that one pixel of 100 million is not 0. Areas in mm² have 9, so that one
+    pixel of the smallest spacing (`SMALLEST_PIXEL_MM`) is not 0.
+    """
     request, spacing = result.request, result.photograph.spacing
     area_px = sum(region.area_px for region in summary.regions)
     evidence = summary.decision.minimum_evidence
@@ -257,10 +261,10 @@ def _lesion_entry(result: PhotographResult, code: str, summary: LesionSummary, f
         "count": len(summary.regions),
         "area_px": area_px,
         "area_fraction": round(area_px / field_px, 8),
-        "area_mm2": None if spacing is None else round(area_px * spacing**2, 6),
+        "area_mm2": None if spacing is None else round(area_px * spacing**2, 9),
         "mask_px": summary.mask_px,
-        "map": result_paths.map_file(request.key, code, maps.SUFFIX[request.format]),
-        "mask": result_paths.mask_file(request.key, code),
+        "map": result_paths.map_file(request.name, code, maps.SUFFIX[request.format]),
+        "mask": result_paths.mask_file(request.name, code),
     }
 
 
@@ -271,7 +275,7 @@ def _region_entry(region: Region) -> Document:
         "id": region.id,
         "lesion": region.lesion,
         "area_px": region.area_px,
-        "area_mm2": None if region.area_mm2 is None else round(region.area_mm2, 6),
+        "area_mm2": None if region.area_mm2 is None else round(region.area_mm2, 9),
         "centroid": {"x": round(column, 2), "y": round(row, 2)},
         "box": _rectangle(region.box),
         "mean_probability": round(region.mean_probability, 4),

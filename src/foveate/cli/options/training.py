@@ -20,9 +20,29 @@ Stages = Annotated[
     Parameter(negative="", show_default=False),
 ]
 
-Number = Annotated[int, Parameter(metavar="N")]
+Workers = Annotated[
+    int,
+    Parameter(
+        metavar="N",
+        help="Number of processes that prepare samples in advance; with 0 each step waits for its samples.",
+    ),
+]
 
-Version = Annotated[str, Parameter(metavar="VERSION")]
+ValidateEvery = Annotated[
+    Count,
+    Parameter(
+        help="Validate after every N steps, and at the end of each stage: segment whole photographs of the "
+        "fold that the run holds back and compute the exact average precision of each lesion. No validation "
+        "by default."
+    ),
+]
+
+ValidatePhotographs = Annotated[
+    int,
+    Parameter(metavar="N", help="Number of photographs to validate on, spread evenly over the sorted names."),
+]
+
+Version = Annotated[str, Parameter(metavar="VERSION", help="Version to give the model package.")]
 
 Int8 = Annotated[
     Flag,
@@ -77,13 +97,9 @@ class TrainOptions:
     stage: Stages = ()
     """Train only this stage; may be given several times. global and local may be trained at the same time.
     All stages of the recipe by default."""
-    workers: Number = 0
-    """Number of processes that prepare samples in advance; with 0 each step waits for its samples."""
-    validate_every: Count = None
-    """Validate after every N steps, and at the end of each stage: segment whole photographs of the fold held
-    back and compute the exact average precision of each lesion. No validation by default."""
-    validate_photographs: Number = 3
-    """Number of photographs to validate on, spread evenly over the sorted names."""
+    workers: Workers = 0
+    validate_every: ValidateEvery = None
+    validate_photographs: ValidatePhotographs = 3
     channels_last: bool = True
     """Keep the channels of images last in memory (NHWC), which is nearly always faster."""
     resume: Flag = False
@@ -105,15 +121,10 @@ class CrossValidationOptions:
     stage: Stages = ()
     """Train only this stage; may be given several times. All stages of the recipe by default. The package is
     written once 'joint' is trained."""
-    workers: Number = 0
-    """Number of processes that prepare samples in advance; with 0 each step waits for its samples."""
-    validate_every: Count = None
-    """Validate after every N steps, and at the end of each stage: segment whole photographs of the run's fold
-    held back and compute the exact average precision of each lesion. No validation by default."""
-    validate_photographs: Number = 3
-    """Number of photographs to validate on, spread evenly over the sorted names."""
+    workers: Workers = 0
+    validate_every: ValidateEvery = None
+    validate_photographs: ValidatePhotographs = 3
     version: Version = "1"
-    """Version to give the model package."""
     int8: Int8 = False
 
 
@@ -137,7 +148,6 @@ class ReleaseOptions:
     evidence cuts, window selection and GlobalNet's shares are kept, for a run that was trained on all
     photographs if no other run held any back. Nothing is validated then."""
     version: Version = "1"
-    """Version to give the model package."""
     int8: Int8 = False
     stage: LastStage | None = None
     """Last stage whose weights are used; by default refine if the run has finished it, joint otherwise."""

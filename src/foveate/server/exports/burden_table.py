@@ -52,4 +52,4 @@ def _rows(name: str, burden: schemas.GridBurden) -> Iterator[tuple[object, ...]]
 def _figures(numbers: Mapping[str, int], scale: float) -> tuple[object, ...]:
     """Return the number of regions, the area in px and the area in square millimetres."""
     area_px = numbers["area_px"]
-    return numbers["count"], area_px, f"{area_px * scale**2:.6f}"
+    return numbers["count"], area_px, f"{area_px * scale**2:.9f}"

@@ -5,8 +5,8 @@ Ignores: how a page is laid out; `report_page` makes HTML from a report, and `re
 """
 
 import contextlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -21,13 +21,12 @@ from foveate.server.review.corrections import Corrections
 from foveate.server.review.current_counts import level_of
 from foveate.server.review.edits import patch_of
 from foveate.server.review.layers import changed_px
-from foveate.server.review.measures import PhotographMeasures, placed_grid
+from foveate.server.review.measures import PhotographMeasures, field_of, placed_grid
 from foveate.server.storage.data_dir import DataDir
 from foveate.server.storage.database import Database, Edit, Record
 from foveate.server.storage.facts import StrokeDetails, VerdictDetails
 from foveate.server.storage.tiles import Packs
 from foveate.timestamps import utc_timestamp
-from foveate.types import Box
 from foveate.version import version
 from foveate.wording import quantity
 from foveate.writers import overlays
@@ -46,7 +45,7 @@ UNNAMED = "a person without a name"
 
 QUALITY = {
     "blur": "out of focus, or the lens was not clear",
-    "colour": "blue is brighter than red: are they swapped?",
+    "colour": "blue or green is brighter than red: are channels swapped?",
     "cut": "more of the field is missing than cameras cut off",
     "exposure": "too dark, too light, or much of it lost in black or white",
     "small": "the field is less than 1000 px wide: microaneurysms can hardly be distinguished from noise",
@@ -89,6 +88,8 @@ class PhotographReport:
 
     title: str
     """The photograph's name."""
+    remark: str = ""
+    """On the first page of several: how many photographs are missing, and why; empty if none are."""
     facts: tuple[str, ...]
     """When it was analysed, which eye, its size."""
     note: tuple[str, ...]
@@ -152,7 +153,7 @@ class Reports:
             raise errors.not_found("photograph")
         return made
 
-    def report_if_done(self, record: Record) -> PhotographReport | None:
+    def _report_if_done(self, record: Record) -> PhotographReport | None:
         """Return a photograph's report; None if it was deleted meanwhile, or is being analysed again."""
         try:
             return self.report(record)
@@ -183,7 +184,9 @@ class Reports:
             plain=overlays.jpeg(plain),
             annotated=overlays.jpeg(annotated),
             figures="Figures with the corrections below" if result.corrected else "The model's own figures",
-            lesions=tuple(_lesion_row(code, lesion) for code, lesion in result.lesions.items()),
+            lesions=tuple(
+                _lesion_row(code, lesion, record.spacing_mm) for code, lesion in result.lesions.items()
+            ),
             quality=_quality(result.quality),
             doubtful=bool(result.quality),
             reviewed=_reviewed(body),
@@ -194,9 +197,7 @@ class Reports:
         )
 
     def reports(self, records: Sequence[Record]) -> list[PhotographReport]:
-        """Return the reports of several photographs.
-
-        Those that are deleted meanwhile, or are being analysed again, are left out.
+        """Return the reports of several photographs, as `reports_of_done`.
 
         Raises:
             ServiceError: there are none, or more than `MOST`, or none is left.
@@ -207,10 +208,38 @@ class Reports:
             raise errors.invalid(
                 f"{len(records)} photographs are done, a report holds at most {MOST}; fetch them one by one"
             )
-        made = [page for record in records if (page := self.report_if_done(record))]
+        return self.reports_of_done(records)
+
+    def reports_of_done(
+        self, records: Sequence[Record], before_each: Callable[[int], None] = lambda made: None
+    ) -> list[PhotographReport]:
+        """Return the reports of photographs, without those deleted meanwhile or being analysed again.
+
+        The first page says how many are being analysed again.
+
+        Args:
+            records: at least one photograph that was done.
+            before_each: called before each report with the number of those made; an error that it raises
+                ends the work.
+
+        Raises:
+            ServiceError: no photograph is left.
+        """
+        made: list[PhotographReport] = []
+        missing = 0
+        for record in records:
+            before_each(len(made))
+            if page := self._report_if_done(record):
+                made.append(page)
+            elif self._database.get(record.id) is not None:
+                missing += 1
+        if not made and missing:
+            raise errors.not_ready(
+                "no photograph of the batch is done any more; wait until they are analysed"
+            )
         if not made:
             raise errors.not_found("photograph")
-        return made
+        return [replace(made[0], remark=_remark(missing, missing + len(made))), *made[1:]]
 
     def _changed_px(self, record: Record) -> dict[int, tuple[int, int]]:
         """Return how many pixels each edit added to its mask, and how many it removed.
@@ -231,9 +260,7 @@ class Reports:
 
     def _pictures(self, record: Record) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w 3"]]:
         """Return the plain and the annotated picture."""
-        box = record.predicted.field.box
-        field = Box(top=box.y, left=box.x, bottom=box.y + box.height, right=box.x + box.width)
-        crop = report_pictures.crop_field((record.height, record.width), field)
+        crop = report_pictures.crop_field((record.height, record.width), field_of(record).box)
         try:
             plain = report_pictures.photograph(self._packs, self._data_dir.photograph(record.id).tiles, crop)
         except FileNotFoundError:
@@ -247,6 +274,17 @@ class Reports:
             grid = placed_grid(record, schemas.GridBody.model_validate(record.grid.model_dump()))
             annotated = report_pictures.draw_grid(annotated, grid, crop)
         return plain, annotated
+
+
+def _remark(missing: int, total: int) -> str:
+    """Return what a report says of the photographs that it lacks; '' if it lacks none."""
+    if not missing:
+        return ""
+    verbs = ("was", "is") if missing == 1 else ("were", "are")
+    return (
+        f"{missing} of {quantity(total, 'photograph')} {verbs[0]} being analysed again and {verbs[1]} "
+        "not in this report; make it again."
+    )
 
 
 def _facts(body: schemas.PhotographBody, burden: schemas.GridBurden | None) -> tuple[str, ...]:
@@ -269,27 +307,22 @@ def _day(stamp: str | None) -> str:
     return "at an unknown time" if stamp is None else f"{stamp[:10]} {stamp[11:16]} UTC"
 
 
-def _lesion_row(code: str, lesion: schemas.LesionResult) -> LesionRow:
+def _lesion_row(code: str, lesion: schemas.LesionResult, spacing: float | None) -> LesionRow:
     return LesionRow(
         code=code,
         name=lesion.name,
         colour=lesion.colour,
         style=STYLES.get(code, "line"),
         count=lesion.count,
-        area=_area(lesion.area_px, lesion.area_mm2),
+        area=_area(lesion.area_px, spacing),
         share=percentage(lesion.area_fraction),
         threshold=_threshold(lesion),
     )
 
 
-def _area(area_px: int, area_mm2: float | None) -> str:
-    """Return an area with its unit, in pixels if its size on the retina is not known."""
-    return f"{area_px:,} px" if area_mm2 is None else f"{square_millimetres(area_mm2, 3)} mm²"
-
-
-def _area_of_pixels(pixels: int, spacing: float | None) -> str:
-    """Return the area of a number of pixels, with its unit."""
-    return _area(pixels, None if spacing is None else pixels * spacing**2)
+def _area(pixels: int, spacing: float | None) -> str:
+    """Return the area of a number of pixels with its unit, in pixels if the spacing is not known."""
+    return f"{pixels:,} px" if spacing is None else f"{square_millimetres(pixels * spacing**2, 3)} mm²"
 
 
 def _threshold(lesion: schemas.LesionResult) -> str:
@@ -372,7 +405,7 @@ def _changed_area(changed: Sequence[tuple[int, int]], spacing: float | None) -> 
         return ""
     added, removed = (sum(pixels) for pixels in zip(*changed, strict=True))
     parts = [
-        f"{_area_of_pixels(pixels, spacing)} {done}"
+        f"{_area(pixels, spacing)} {done}"
         for pixels, done in ((added, "added"), (removed, "removed"))
         if pixels
     ]
@@ -419,7 +452,7 @@ def _cell(count: int, area_px: int, spacing: float | None) -> str:
     """Return the number of regions and the area of a lesion in a field."""
     if not count and not area_px:
         return "-"
-    return f"{count} · {_area_of_pixels(area_px, spacing)}"
+    return f"{count} · {_area(area_px, spacing)}"
 
 
 def _origin(body: schemas.PhotographBody, result: schemas.ResultBody) -> str:

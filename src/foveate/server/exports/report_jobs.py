@@ -21,7 +21,7 @@ from foveate.errors import OutputError
 from foveate.server import errors
 from foveate.server.errors import ServiceError
 from foveate.server.exports import report_pdf
-from foveate.server.exports.report import PhotographReport, Reports
+from foveate.server.exports.report import Reports
 from foveate.server.monitoring import log_traceback
 from foveate.server.storage import refusals
 from foveate.server.storage.data_dir import DataDir
@@ -56,7 +56,7 @@ class ReportJob:
     """Of the finished file."""
     state: State = "waiting"
     done: int = 0
-    """Photographs of which the page is made."""
+    """Photographs of which the page is made; at the end, fewer than all if some are being analysed again."""
     error: str | None = None
     finished: float | None = None
     """On the clock of `time.monotonic`."""
@@ -229,13 +229,7 @@ class ReportJobs:
         return None
 
     def _make(self, job: ReportJob) -> None:
-        pages: list[PhotographReport] = []
-        for record in job.records:
-            self._require_wanted(job, len(pages))
-            if page := self._reports.report_if_done(record):
-                pages.append(page)
-        if not pages:
-            raise errors.not_found("photograph")
+        pages = self._reports.reports_of_done(job.records, lambda made: self._require_wanted(job, made))
         content = report_pdf.pdf(job.title, pages, job.paper, lambda: self._require_wanted(job, len(pages)))
         atomic_files.write_file(job.path, content)
         with self._changed:

@@ -175,7 +175,9 @@ def _text(
 
 def _page(report: PhotographReport, width: float) -> list[Flowable]:
     """Return the content of a page, from top to bottom."""
+    remark = [_text(report.remark, 8.5, bold=True)] if report.remark else []
     parts = [
+        *remark,
         _head(report, width),
         HRFlowable(width="100%", thickness=1, color=colors.black, spaceBefore=1, spaceAfter=3),
         _text(" · ".join(report.facts), 8.5, grey=True),

@@ -19,10 +19,11 @@ from jaxtyping import UInt8
 
 from foveate import lesions
 from foveate.analysis import regions
+from foveate.geometry import canvas
 from foveate.server.review.etdrs import RADII_MM, Grid
 from foveate.server.storage import tiles
 from foveate.server.storage.tiles import Packs
-from foveate.types import Box
+from foveate.types import Box, scaled_shape
 from foveate.writers import contours, overlays
 
 SIDE = 1100
@@ -55,8 +56,7 @@ class Crop:
     @property
     def shape(self) -> tuple[int, int]:
         """(h, w) of the picture."""
-        height, width = (max(1, round(side * self.scale)) for side in self.box.shape)
-        return height, width
+        return scaled_shape(self.box.shape, self.scale)
 
 
 def crop_field(photograph: tuple[int, int], field: Box) -> Crop:
@@ -81,11 +81,9 @@ def photograph(packs: Packs, pack: Path, crop: Crop) -> UInt8[np.ndarray, "h w 3
     enough = [number for number, size in enumerate(sizes) if size.width >= crop.photograph[1] * crop.scale]
     number = enough[0] if enough else len(sizes) - 1
     shrink = sizes[number].width / crop.photograph[1]
-    top, left, bottom, right = (
-        round(edge * shrink) for edge in (crop.box.top, crop.box.left, crop.box.bottom, crop.box.right)
-    )
+    top, left, bottom, right = (round(edge * shrink) for edge in crop.box.corners)
     part = Box(top=top, left=left, bottom=max(bottom, top + 1), right=max(right, left + 1))
-    return _resize(_read(packs, pack, number, sizes[number], part), crop.shape)
+    return canvas.resample(_read(packs, pack, number, sizes[number], part), crop.shape)
 
 
 def _read(
@@ -120,7 +118,7 @@ def _decode(content: bytes) -> UInt8[np.ndarray, "_ _ 3"]:
 def reduce_mask(mask: UInt8[np.ndarray, "H W"], crop: Crop) -> UInt8[np.ndarray, "h w"]:
     """Return a mask at the picture's size: 1 wherever any pixel of the photograph below it is lesion."""
     part = mask[crop.box.slices] * np.uint8(255)  # one pixel of 256 still gives 1 on average
-    return (_resize(part, crop.shape) > 0).astype(np.uint8)
+    return (canvas.resample(part, crop.shape) > 0).astype(np.uint8)
 
 
 def outline(
@@ -169,10 +167,3 @@ def _at(place: tuple[float, float], crop: Crop) -> tuple[int, int]:
     row, column = place
     x, y = (column - crop.box.left) * crop.scale - 0.5, (row - crop.box.top) * crop.scale - 0.5
     return round(16 * x), round(16 * y)
-
-
-def _resize(picture: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    height, width = shape
-    shrinks = height <= picture.shape[0] and width <= picture.shape[1]
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cv2.resize(picture, (width, height), interpolation=method)

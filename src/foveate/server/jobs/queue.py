@@ -56,6 +56,10 @@ SWEEP_SECONDS = 60.0
 RETRY_SECONDS = 5.0
 """Seconds that a thread waits after an error of the disk or the database."""
 
+DELETED_SECONDS = 7 * 86400.0
+"""Minimum time for which the identifiers of deleted photographs are kept, seconds (our choice): a client that
+repeats an upload meanwhile adds none of them again."""
+
 EXPECTED_SECONDS = 10.0
 """Estimated seconds for one photograph, until the first has been predicted."""
 
@@ -142,7 +146,7 @@ class JobQueue:
         """Put photographs that were being predicted back into the queue, and start the threads."""
         self._database.resume()
         self._data_dir.keep_only(frozenset(self._database.identifiers()), self._database.removed())
-        self._database.forget_removed()
+        self._database.forget_removed(time.time() - DELETED_SECONDS)
         for worker in self._workers.inference_workers:
             self._start_thread(self._work, worker)
         self._start_thread(self._sweep)
@@ -205,7 +209,7 @@ class JobQueue:
         """Return the photograph that was submitted with an identifier; None if none was.
 
         Raises:
-            ServiceError: it was deleted since, while this server runs.
+            ServiceError: it was deleted since, within the last `DELETED_SECONDS`.
         """
         record = self._database.get(identifier)
         if record is None and self._database.was_removed(identifier):

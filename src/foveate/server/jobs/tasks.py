@@ -29,6 +29,7 @@ from foveate.errors import (
     PhotographError,
     is_out_of_memory,
 )
+from foveate.geometry import canvas
 from foveate.inference import batch
 from foveate.inference.api import Model
 from foveate.inference.pipeline import segment
@@ -157,9 +158,7 @@ def _lesion_pixels(task: ReadMaskTask) -> Bool[np.ndarray, "H W"]:
 
 def _thumbnail(picture: UInt8[np.ndarray, "H W 3"]) -> bytes:
     """Return a small JPEG of a picture."""
-    scale = THUMBNAIL / max(picture.shape)
-    height, width = (max(1, round(side * scale)) for side in picture.shape[:2])
-    return overlays.jpeg(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8))
+    return overlays.jpeg(canvas.shrink(picture, THUMBNAIL))
 
 
 def predict(task: PredictTask, model: Model, progress: Callable[[float], None]) -> Prediction:
@@ -237,7 +236,7 @@ def _result(directory: PhotographDir, task: ExportTask) -> PhotographResult:
     provenance = Provenance(name=facts.model.name, version=facts.model.version, digest=facts.model.sha256)
     settings = {**facts.settings, "thresholds": dict(task.thresholds)}
     return PhotographResult(
-        request=PredictRequest(name=task.key, key=task.key, provenance=provenance, settings=settings),
+        request=PredictRequest(name=task.key, provenance=provenance, settings=settings),
         photograph=replace(_read(directory, photographs.LIMIT_PIXELS), spacing=task.spacing),
         field=field,
         probabilities=probabilities,
@@ -312,11 +311,11 @@ def _store_probabilities(directory: PhotographDir, probabilities: Probabilities,
             np.savez_compressed(
                 file,
                 lesions=np.array(probabilities.lesions),
-                box=_corners(frame.box),
+                box=np.array(frame.box.corners),
                 canvas=np.array(frame.shape),
                 shape=np.array(probabilities.shape),
                 disc=np.array([*field.centre, field.radius]),
-                lit=_corners(field.box),
+                lit=np.array(field.box.corners),
             )
         _append_maps(temporary, probabilities.maps)
 
@@ -342,19 +341,11 @@ def _load_probabilities(directory: PhotographDir) -> tuple[Probabilities, Field]
         probabilities = Probabilities(
             lesions=tuple(stored["lesions"].tolist()),
             maps=PackedMaps.pack(stored["maps"]),
-            frame=Frame(box=_box(stored["box"]), shape=(height, width)),
+            frame=Frame(box=Box.from_corners(stored["box"].tolist()), shape=(height, width)),
             shape=(rows, columns),
         )
-        return probabilities, Field(centre=(row, column), radius=radius, box=_box(stored["lit"]))
-
-
-def _corners(box: Box) -> np.ndarray:
-    return np.array([box.top, box.left, box.bottom, box.right])
-
-
-def _box(corners: np.ndarray) -> Box:
-    top, left, bottom, right = corners.tolist()
-    return Box(top=top, left=left, bottom=bottom, right=right)
+        lit = Box.from_corners(stored["lit"].tolist())
+        return probabilities, Field(centre=(row, column), radius=radius, box=lit)
 
 
 @contextmanager

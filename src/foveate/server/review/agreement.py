@@ -8,14 +8,21 @@ agreement on absence is what kappa measures.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 
 from foveate.metrics import cohen_kappa
 from foveate.server.review.measures import PhotographMeasures
+from foveate.server.storage.cache import MapCache
 from foveate.server.storage.database import Record
+
+PAIR_BYTES = 1000
+"""Approximate size of a `LesionPair` in memory, bytes."""
+
+PAIRS = 60_000
+"""Number of pairs that are kept: four lesions of 15,000 photographs that two people graded (our choice)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,6 +77,37 @@ class PairSummary:
     """Dice of the pixels of all photographs together; None if neither grader marked any."""
     mean_dice: float | None
     """Mean Dice of the photographs in which at least one grader marked a pixel; None if there are none."""
+
+
+class Agreements:
+    """The comparisons of the graders of all photographs; each is kept until a copy changes."""
+
+    def __init__(self, measures: PhotographMeasures) -> None:
+        self._measures = measures
+        self._memory = MapCache(PAIRS * PAIR_BYTES)
+
+    def pairs(self, graded: GradedCopies) -> list[LesionPair]:
+        """Return the comparison of each lesion of a photograph for each pair of its graders."""
+        versions = (
+            (grader, copy.id, copy.revision, *sorted(copy.thresholds.items()))
+            for grader, copy in graded.copies
+        )
+        compared = self._memory.get(
+            (graded.record.id, *versions), lambda: _Compared(compare(graded, self._measures))
+        )
+        return [replace(pair, photograph=graded.record) for pair in compared.pairs]
+
+    def forget(self, photograph: str) -> None:
+        """Forget the comparisons of a photograph."""
+        self._memory.forget(photograph)
+
+
+class _Compared:
+    """Comparisons with their size in memory."""
+
+    def __init__(self, pairs: Sequence[LesionPair]) -> None:
+        self.pairs = pairs
+        self.nbytes = PAIR_BYTES * len(pairs)
 
 
 def compare(graded: GradedCopies, measures: PhotographMeasures) -> list[LesionPair]:

@@ -25,7 +25,7 @@ def require_ended(record: Record) -> None:
     Raises:
         ServiceError: 'not_ready'.
     """
-    if record.state in {"queued", "looking"}:
+    if record.state in {"queued", "running"}:
         raise errors.not_ready("it has not been analysed yet; wait until its state is done")
 
 

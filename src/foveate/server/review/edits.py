@@ -114,7 +114,7 @@ def new_verdict(
         verdict=verdict.verdict,
         note=verdict.note,
         replaces=tuple(replaces),
-        box=corners_of(covered.box),
+        box=covered.box.corners,
         pixels=base64.b64encode(zlib.compress(np.packbits(covered.pixels).tobytes())).decode(),
     )
     return NewEdit(kind="verdict", lesion=verdict.lesion, details=details, patch=patch)
@@ -122,8 +122,8 @@ def new_verdict(
 
 def new_mask(lesion: str, mask: Bool[np.ndarray, "H W"]) -> NewEdit:
     """Return the edit for a whole mask: its pixels are lesion, all others are not."""
-    whole = Box(top=0, left=0, bottom=mask.shape[0], right=mask.shape[1])
-    patch = Patch(box=whole, pixels=np.where(mask, PAINTED, ERASED))
+    height, width = mask.shape
+    patch = Patch(box=Box.whole((height, width)), pixels=np.where(mask, PAINTED, ERASED))
     return NewEdit(kind="mask", lesion=lesion, details=MaskDetails(), patch=patch)
 
 
@@ -145,7 +145,7 @@ def stored_edit(edit: NewEdit, number: int, author: str, time: float, before: Pa
         author=author,
         time=time,
         details=edit.details,
-        box=None if edit.patch is None else corners_of(edit.patch.box),
+        box=None if edit.patch is None else edit.patch.box.corners,
         before=None if before is None else layers.pack(before.pixels),
         after=None if edit.patch is None else layers.pack(edit.patch.pixels),
     )
@@ -160,24 +160,13 @@ def patch_of(edit: Edit, content: bytes | None) -> Patch | None:
     """
     if edit.box is None or content is None:
         return None
-    return layers.unpack(content, box_of(edit.box))
+    return layers.unpack(content, Box.from_corners(edit.box))
 
 
 def verdict_pixels(edit: Edit) -> PixelMask:
     """Return the pixels of the region that a verdict is about."""
-    box = box_of(edit.verdict.box)
+    box = Box.from_corners(edit.verdict.box)
     bits = np.frombuffer(zlib.decompress(base64.b64decode(edit.verdict.pixels)), np.uint8)
     height, width = box.shape
     pixels = np.unpackbits(bits, count=height * width).astype(bool).reshape(height, width)
     return PixelMask(box=box, pixels=pixels)
-
-
-def corners_of(box: Box) -> tuple[int, int, int, int]:
-    """Return a box as (top, left, bottom, right)."""
-    return box.top, box.left, box.bottom, box.right
-
-
-def box_of(corners: Sequence[int]) -> Box:
-    """Return the box of (top, left, bottom, right)."""
-    top, left, bottom, right = corners
-    return Box(top=top, left=left, bottom=bottom, right=right)

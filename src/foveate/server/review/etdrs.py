@@ -161,7 +161,7 @@ def lesion_pixels(grid: Grid, mask: UInt8[np.ndarray, "H W"]) -> list[int]:
     """Count the lesion pixels in each field, in a mask of 0 and 1."""
     numbers = np.zeros(len(FIELDS), np.int64)
     height, width = mask.shape
-    for box in _strips(Box(top=0, left=0, bottom=height, right=width)):
+    for box in _strips(Box.whole((height, width))):
         rows, columns = np.nonzero(mask[box.slices])
         numbers += _binned(grid, rows + box.top, columns)
     return [int(number) for number in numbers]

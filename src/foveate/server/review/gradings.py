@@ -14,7 +14,6 @@ reviews the photograph itself.
 import sqlite3
 import threading
 import time
-import unicodedata
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -22,6 +21,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Bool
 
+from foveate.paths import name_key
 from foveate.server import errors
 from foveate.server.review.checks import require_done
 from foveate.server.review.current_counts import current_counts_of
@@ -286,11 +286,7 @@ class Gradings:
 
 def _of_person(gradings: Sequence[Grading], name: str) -> Grading | None:
     """Return the grading by a name, whatever its capitals and however its accents are encoded; else None."""
-    return next((grading for grading in gradings if _folded(grading.grader) == _folded(name)), None)
-
-
-def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
+    return next((grading for grading in gradings if name_key(grading.grader) == name_key(name)), None)
 
 
 def _require_no_grader(gradings: Sequence[Grading], name: str) -> None:

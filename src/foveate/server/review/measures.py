@@ -74,7 +74,7 @@ class PhotographMeasures:
         body = schemas.GridBody.model_validate(record.grid.model_dump())
         grid = placed_grid(record, body)
         numbers = {lesion: self._in_fields(record, lesion, grid) for lesion in record.lesions}
-        pixels = etdrs.visible_pixels(grid, _field(record), record.predicted.field.area_px)
+        pixels = etdrs.visible_pixels(grid, field_of(record), record.predicted.field.area_px)
         return schemas.GridBurden(
             fovea=body.fovea,
             disc=body.disc,
@@ -111,10 +111,11 @@ def placed_grid(record: Record, body: schemas.GridBody) -> etdrs.Grid:
     )
 
 
-def _field(record: Record) -> Field:
+def field_of(record: Record) -> Field:
+    """Return the field of view of a predicted photograph."""
     box, (row, column, radius) = record.predicted.field.box, record.predicted.disc
     return Field(
         centre=(row, column),
         radius=radius,
-        box=Box(top=box.y, left=box.x, bottom=box.y + box.height, right=box.x + box.width),
+        box=Box.from_rectangle((box.x, box.y, box.width, box.height)),
     )

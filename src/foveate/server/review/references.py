@@ -15,7 +15,6 @@ from jaxtyping import Bool, Int64, UInt8
 
 from foveate import atomic_files
 from foveate.analysis.component_tree import LEVELS
-from foveate.paths import is_file
 from foveate.server import errors
 from foveate.server.review.checks import require_done, require_lesion, require_size
 from foveate.server.review.corrections import Corrections
@@ -102,16 +101,21 @@ class References:
     def pyramid(self, record: Record, name: str, lesion: str) -> Pyramid | None:
         """Return a mask at all zoom levels, or None if there is none."""
         path = self._data_dir.photograph(record.id).reference(name, lesion)
-        if not NAME.fullmatch(name) or not is_file(path):
+        if not NAME.fullmatch(name):
             return None
         key = (record.id, "reference", name, lesion)
-        return self._memory.get(key, lambda: Pyramid(maps.decode(path.read_bytes(), "png")))
+        try:
+            return self._memory.get(key, lambda: Pyramid(maps.decode(path.read_bytes(), "png")))
+        except FileNotFoundError:  # somebody may delete it at any moment
+            return None
 
-    def size(self, record: Record, name: str, lesion: str) -> ReferenceMask:
-        """Return the numbers of pixels and regions of a mask."""
-        mask = self._mask(record, name, lesion)
-        count, _ = cv2.connectedComponents(mask, connectivity=8)
-        return ReferenceMask(mask_px=int(np.count_nonzero(mask)), regions=count - 1)
+    def size(self, record: Record, name: str, lesion: str) -> ReferenceMask | None:
+        """Return the numbers of pixels and regions of a mask, or None if there is none."""
+        pyramid = self.pyramid(record, name, lesion)
+        if pyramid is None:
+            return None
+        count, _ = cv2.connectedComponents(pyramid.finest, connectivity=8)
+        return ReferenceMask(mask_px=int(np.count_nonzero(pyramid.finest)), regions=count - 1)
 
     def agreement(
         self, record: Record, name: str, lesion: str, stored: UInt8[np.ndarray, "H W"]

@@ -92,9 +92,8 @@ def _firsts(lit: UInt8[np.ndarray, "H W"], regions_of_map: Sequence[Region]) -> 
             column = box.left + int(np.argmax(lit[row, box.left : box.right] == 1))
             if lit[row, column] != 1:
                 raise ValueError("a region is not in the map")
-            area, _, _, (left, top, width, height) = cv2.floodFill(lit, None, (column, row), 2, flags=8)
-            filled = type(box)(top=top, left=left, bottom=top + height, right=left + width)
-            firsts[filled, area] = (row, column)
+            area, _, _, rectangle = cv2.floodFill(lit, None, (column, row), 2, flags=8)
+            firsts[Box.from_rectangle(rectangle), area] = (row, column)
         yield firsts[box, region.area_px]
 
 
@@ -103,8 +102,8 @@ def region_at(stored: UInt8[np.ndarray, "H W"], level: int, row: int, column: in
     if stored[row, column] < level:
         return None
     lit = (stored >= level).view(np.uint8)
-    _, filled, _, (left, top, width, height) = cv2.floodFill(lit, None, (column, row), 2, flags=8)
-    box = Box(top=top, left=left, bottom=top + height, right=left + width)
+    _, filled, _, rectangle = cv2.floodFill(lit, None, (column, row), 2, flags=8)
+    box = Box.from_rectangle(rectangle)
     return PixelMask(box=box, pixels=np.asarray(filled[box.slices] == 2))
 
 

@@ -10,6 +10,7 @@ no change is incomplete. Deleted data is overwritten in the file.
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -39,7 +40,7 @@ from foveate.server.storage.names import Eye
 Made = TypeVar("Made")
 Arguments = ParamSpec("Arguments")
 
-State = Literal["queued", "looking", "done", "failed"]
+State = Literal["queued", "running", "done", "failed"]
 
 EDIT_COLUMNS = "number, undone, kind, lesion, author, time, told, box"
 """Columns of a step, except for its pixels."""
@@ -302,7 +303,7 @@ class Database:
         where, values = (
             (f"WHERE {IS_NO_COPY} AND batch = ?", (batch,)) if batch else (f"WHERE {IS_NO_COPY}", ())
         )
-        numbers = dict.fromkeys(("queued", "looking", "done", "failed"), 0)
+        numbers = dict.fromkeys(("queued", "running", "done", "failed"), 0)
         for row in self._rows(f"SELECT state, count(*) FROM photographs {where} GROUP BY state", *values):
             numbers[row[0]] = row[1]
         return numbers
@@ -421,23 +422,23 @@ class Database:
             rows = database.execute("SELECT id FROM photographs WHERE id = ?", (identifier,)).fetchall()
             deleted = (*copies, identifier) if rows else ()
             for each in deleted:
-                database.execute("INSERT OR IGNORE INTO removed VALUES (?)", (each,))
+                database.execute("INSERT OR IGNORE INTO removed VALUES (?, ?)", (each, time.time()))
                 database.execute("DELETE FROM photographs WHERE id = ?", (each,))
         self._wipe()
         return deleted
 
     def removed(self) -> frozenset[str]:
-        """Return the identifiers of deleted photographs whose folders a killed server may have left."""
+        """Return the identifiers of deleted photographs; a killed server may have left their folders."""
         return frozenset(row[0] for row in self._rows("SELECT id FROM removed"))
 
     def was_removed(self, identifier: str) -> bool:
         """Return whether a photograph is one of those that `removed` lists."""
         return bool(self._rows("SELECT 1 FROM removed WHERE id = ?", identifier))
 
-    def forget_removed(self) -> None:
-        """Forget what `removed` lists, after all these folders were deleted."""
+    def forget_removed(self, before: float) -> None:
+        """Forget the photographs that were deleted before a time, after all their folders were deleted."""
         with self.change() as database:
-            database.execute("DELETE FROM removed")
+            database.execute("DELETE FROM removed WHERE deleted < ?", (before,))
 
     def expired(self, before: float) -> list[str]:
         """Return the photographs that were finished before a time."""
@@ -466,7 +467,7 @@ class Database:
             ).fetchone()
             if row is None:
                 return None
-            changes = {"state": "looking", "started": now, "attempts": row["attempts"] + 1}
+            changes = {"state": "running", "started": now, "attempts": row["attempts"] + 1}
             return _update(database, row["id"], changes)
 
     def release(self) -> int:
@@ -477,7 +478,7 @@ class Database:
         with self.change() as database:
             return database.execute(
                 "UPDATE photographs SET state = 'queued', started = NULL, attempts = attempts - 1 "
-                "WHERE state = 'looking'"
+                "WHERE state = 'running'"
             ).rowcount
 
     def resume(self) -> int:
@@ -487,7 +488,7 @@ class Database:
         """
         with self.change() as database:
             return database.execute(
-                "UPDATE photographs SET state = 'queued', started = NULL WHERE state = 'looking'"
+                "UPDATE photographs SET state = 'queued', started = NULL WHERE state = 'running'"
             ).rowcount
 
     def requeue(self, identifier: str, field: FieldChoice, region: Part | None) -> Record | None:

@@ -72,6 +72,12 @@ UPDATE photographs SET (count, area_fraction) = (
 """A table of deleted photographs. Counts of lesions that a result no longer has, since another model has made
 it, are deleted, and pixel spacings that no photograph has: reports could not be made with them."""
 
+TIMES_OF_DELETION = _sql("ALTER TABLE removed ADD COLUMN deleted REAL NOT NULL DEFAULT 0")
+"""When a photograph was deleted, seconds since 1970: its identifier is kept for some days."""
+
+STATE_RUNNING = _sql("UPDATE photographs SET state = 'running' WHERE state = 'looking'")
+"""The state of a photograph that is being analysed has another name."""
+
 MIGRATIONS: tuple[Migration, ...] = (
     _sql("""
 CREATE TABLE batches (id TEXT PRIMARY KEY, name TEXT NOT NULL, created REAL NOT NULL);
@@ -144,6 +150,8 @@ ALTER TABLE photographs ADD COLUMN reviewed_at REAL;
 """),
     COPIES_TO_THEIR_ORIGINALS,
     DELETED_AND_STALE,
+    TIMES_OF_DELETION,
+    STATE_RUNNING,
 )
 """All steps in their order; the first one creates the tables of version 1."""
 

@@ -11,7 +11,7 @@ Shape letters: P photographs, R bootstrap samples, C columns, H W photograph, S 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -22,20 +22,20 @@ from PIL import Image
 from foveate import metrics, models, nets, photographs
 from foveate.choices import ComparisonTiling
 from foveate.datasets import DAMAGED, Case, truth
-from foveate.datasets.folders import same_name
-from foveate.errors import DatasetError, SettingError, TrainingError
+from foveate.errors import DatasetError, SettingError, TrainingError, is_out_of_memory
 from foveate.evaluation import LesionOutcome, maps_from_model
 from foveate.evaluation.evaluate import EvaluationSpec, evaluate
 from foveate.evaluation.measures import Measures
 from foveate.evaluation.networks import ROWS, Row
-from foveate.evaluation.sources import MapSource
+from foveate.evaluation.sources import CaseMaps, MapSource
 from foveate.geometry import canvas, tiling
 from foveate.inference.settings import DEFAULTS
-from foveate.metrics import Estimate, PixelCounts
+from foveate.metrics import Estimate, PixelCounts, froc
 from foveate.metrics.froc import DIAMETERS
+from foveate.metrics.thresholds import StoredMap
 from foveate.models import Package
 from foveate.nets import LocalGlobalUNet
-from foveate.paths import display_path
+from foveate.paths import display_path, nfc
 from foveate.training import trainer, warm_start
 from foveate.training.recipe import ALONE_STAGES, STAGES, Recipe, StageName
 from foveate.training.run_folder import RunFolder
@@ -83,7 +83,8 @@ class LesionComparison:
     """How much higher the fused network scores than a row, on the same photographs in every bootstrap
     sample."""
     detected: Mapping[Row, tuple[Estimate, ...]]
-    """Share of the lesions detected at FALSE_REGIONS false regions per photograph, by diameter stratum."""
+    """Share of the lesions detected at FALSE_REGIONS false regions per photograph, by diameter stratum; no
+    value where the row's maps are saturated (`froc.estimate_at`)."""
     detection_gains: Mapping[Row, tuple[Estimate, ...]]
     """How much larger that share is for the fused network than for a row."""
     lesion_counts: tuple[int, ...]
@@ -115,6 +116,8 @@ def require_crop(cases: Sequence[Case]) -> None:
             with Image.open(case.photograph) as picture:
                 shape = (picture.height, picture.width)
         except DAMAGED as error:
+            if is_out_of_memory(error):
+                raise
             raise DatasetError(
                 f"{display_path(case.photograph)}: unreadable ({error}); restore the file"
             ) from error
@@ -158,7 +161,7 @@ def require_not_trained_on(
     for case in cases:
         if case.photograph in trained:
             raise TrainingError(f"{case.name} was used for training; compare on photographs that were not")
-        if start is not None and same_name(case.name) in names_before:
+        if start is not None and nfc(case.name) in names_before:
             raise TrainingError(
                 f"package {start.name} was trained on {case.name}; compare on photographs that it was not "
                 "trained on, or leave out --start"
@@ -194,20 +197,83 @@ def compare(
         FoveateError: a photograph or mask cannot be used; the message says which.
     """
     package = models.unsaved_package(recipe.name, with_tiling(recipe.contract, tiling))
+    thresholds = dict.fromkeys(lesions, 0.5)
+    recorder = _PatchRecorder()
     outcomes: dict[Row, dict[str, LesionOutcome]] = {}
-    sources: dict[Row, MapSource] = {}
-    for row, make_engine in ROWS.items():
-        engine = make_engine(network=build_network(recipe, folder, row))
-        sources[row] = maps_from_model(package, engine, DEFAULTS)
-        spec = EvaluationSpec(source=sources[row], cases=cases, thresholds=dict.fromkeys(lesions, 0.5))
+    for row in ("fused", *STREAM_ROWS):  # the fused network's scores choose the patches
+        engine = ROWS[row](network=build_network(recipe, folder, row))
+        source = recorder.record(row, maps_from_model(package, engine, DEFAULTS))
+        spec = EvaluationSpec(source=source, cases=cases, thresholds=thresholds)
         outcomes[row] = evaluate(spec, lambda done, name, row=row: progress(row, done, name))  # type: ignore[misc]
+        if row == "fused":
+            recorder.choose(
+                {lesion: _median_photograph(outcome) for lesion, outcome in outcomes[row].items()}
+            )
+    outcomes = {row: outcomes[row] for row in ROWS}  # in the table's order
     return {
-        lesion: _compare_lesion(
-            lesion, outcomes, _median_patch(lesion, outcomes["fused"][lesion], cases, sources)
-        )
+        lesion: _compare_lesion(lesion, outcomes, recorder.example(lesion, cases))
         for lesion in lesions
         if lesion in outcomes["fused"]
     }
+
+
+@dataclass(kw_only=True, slots=True)
+class _PatchRecorder:
+    """Cuts the patches of the paper's Fig. 2 from maps while they are scored: none is computed twice."""
+
+    chosen: Mapping[str, str | None] | None = None
+    """Lesion -> the photograph whose patches are kept; None keeps those of all photographs."""
+    patches: dict[tuple[str, str], dict[Row, UInt16[np.ndarray, "S S"]]] = field(default_factory=dict)
+    """(lesion, photograph) -> row -> its patch, 128 kB each."""
+
+    def record(self, row: Row, source: MapSource) -> MapSource:
+        """Return a source of the same maps that also keeps their patches."""
+
+        def maps_of(case: Case) -> CaseMaps:
+            maps = source(case)
+
+            def load_map(lesion: str) -> StoredMap:
+                stored = maps.load_map(lesion)
+                if self.chosen is None or self.chosen.get(lesion) == case.name:
+                    (plane,) = truth(case, (lesion,), stored.shape)
+                    if plane.any():
+                        rows = self.patches.setdefault((lesion, case.name), {})
+                        rows[row] = stored[densest_patch(plane)].copy()
+                return stored
+
+            return replace(maps, load_map=load_map)
+
+        return maps_of
+
+    def choose(self, chosen: Mapping[str, str | None]) -> None:
+        """Keep only the patches of one photograph for each lesion from now on."""
+        self.chosen = chosen
+        self.patches = {key: rows for key, rows in self.patches.items() if key in chosen.items()}
+
+    def example(self, lesion: str, cases: Sequence[Case]) -> ExamplePatch | None:
+        """Return the patches of a lesion's photograph, with its pixels; None if no photograph has it."""
+        name = None if self.chosen is None else self.chosen[lesion]
+        if name is None:
+            return None
+        case = next(case for case in cases if case.name == name)
+        pixels = photographs.read(case.photograph).pixels
+        (plane,) = truth(case, (lesion,), pixels.shape[:2])
+        patch = densest_patch(plane)
+        maps = self.patches[lesion, name]
+        return ExamplePatch(
+            photograph=name,
+            pixels=pixels[patch].copy(),
+            truth=plane[patch].copy(),
+            maps={row: maps[row] for row in ROWS},
+        )
+
+
+def _median_photograph(outcome: LesionOutcome) -> str | None:
+    """Return the photograph with the median score; None where no photograph has the lesion."""
+    scored = sorted(
+        (area, case.photograph) for case in outcome.each if (area := case.areas["exact"]) is not None
+    )
+    return scored[len(scored) // 2][1] if scored else None
 
 
 def densest_patch(plane: Bool[np.ndarray, "H W"]) -> tuple[slice, slice]:
@@ -237,7 +303,6 @@ def _compare_lesion(
         ]
         for row, cases in measures.items()
     }
-    sensitivity = metrics.froc.sensitivity_at(FALSE_REGIONS)
     return LesionComparison(
         areas=areas,
         deviations={row: deviation for row, (_, deviation) in estimates.items()},
@@ -249,12 +314,14 @@ def _compare_lesion(
             for row in STREAM_ROWS
         },
         detected={
-            row: tuple(metrics.estimate(table, sensitivity, samples, "none is annotated") for table in tables)
+            row: tuple(
+                froc.estimate_at(FALSE_REGIONS, table, samples, "none is annotated") for table in tables
+            )
             for row, tables in detections.items()
         },
         detection_gains={
             row: tuple(
-                metrics.paired_interval(detections["fused"][stratum], detections[row][stratum], sensitivity)
+                froc.gain_at(FALSE_REGIONS, detections["fused"][stratum], detections[row][stratum])
                 for stratum in strata
             )
             for row in STREAM_ROWS
@@ -281,28 +348,3 @@ def _area(
     binned = metrics.estimate(table, metrics.average_precisions, samples, "no photograph has this lesion")
     exact = metrics.average_precision(pooled)
     return replace(binned, value=exact), _subtract(binned.value, exact)
-
-
-def _median_patch(
-    lesion: str, outcome: LesionOutcome, cases: Sequence[Case], sources: Mapping[Row, MapSource]
-) -> ExamplePatch | None:
-    """Return the patch of the photograph on which the fused network has its median score.
-
-    Its maps are computed once more: the patches of all photographs would take gigabytes.
-    """
-    scored = sorted(
-        (area, case.photograph) for case in outcome.each if (area := case.areas["exact"]) is not None
-    )
-    if not scored:
-        return None
-    _, name = scored[len(scored) // 2]
-    case = next(case for case in cases if case.name == name)
-    pixels = photographs.read(case.photograph).pixels
-    (plane,) = truth(case, (lesion,), pixels.shape[:2])
-    patch = densest_patch(plane)
-    return ExamplePatch(
-        photograph=name,
-        pixels=pixels[patch].copy(),
-        truth=plane[patch].copy(),
-        maps={row: source(case).load_map(lesion)[patch].copy() for row, source in sources.items()},
-    )

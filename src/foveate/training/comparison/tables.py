@@ -80,7 +80,9 @@ interval without 0. The paper's figures are those of its Table 1, measured on ID
 ## Gain of fusion by diameter
 
 Share of the lesions found at {rate} false regions per photograph; a lesion counts as found if at least one
-of its pixels is marked.
+of its pixels is marked. A dash: no lesion is annotated, or even at the highest level of the maps there are
+more false regions, so that the maps cannot tell. No interval: the figure depends on a single photograph, or
+the maps cannot tell in more than 2.5 % of the samples.
 
 {by_diameter(comparisons)}
 ## Patches

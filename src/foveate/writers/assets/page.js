@@ -406,7 +406,8 @@
   // ---- the list of regions ----
 
   const area = (region) => (photograph.spacing === null ? `${region[1]} px`
-    : `${(region[1] * photograph.spacing ** 2).toFixed(4)} mm²`);
+    : `${squareMillimetres(region[1] * photograph.spacing ** 2)} mm²`);
+  const squareMillimetres = (value) => value.toFixed(Math.max(4, 1 - Math.floor(Math.log10(value)))); // as in tables.py
   let order = { column: 1, sign: -1 };
   let limit = PAGE;
   const columns = [null, 1, 8, 9, 2, 3];

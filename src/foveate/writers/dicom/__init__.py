@@ -15,7 +15,7 @@ from pydicom.filewriter import dcmwrite
 from pydicom.uid import UID
 
 from foveate.choices import ObjectKind
-from foveate.errors import PhotographError
+from foveate.errors import PhotographError, one_line
 from foveate.version import version
 from foveate.warning_filter import suppress_warnings
 from foveate.writers.dicom import codes, deidentification, segmentation, uids
@@ -58,7 +58,7 @@ def encode(
             datasets = _datasets(source, result, lesions, field_px)
             return {kind: _encode_file(datasets[kind], request) for kind in request.kinds}
     except HEADER_ERRORS as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = one_line(error, 200)
         raise PhotographError(
             f"{name}: its header cannot be copied to DICOM results ({reason}); correct it, or leave out "
             "--dicom"

@@ -140,7 +140,7 @@ def _measurements(content: ReportContent, summary: LesionSummary) -> list[Measur
         (codes.MINIMUM_AREA, summary.minimum_area, codes.PIXELS),
     ]
     if spacing is not None:
-        values.insert(2, (codes.AREA, round(area * spacing**2, 6), codes.MM2))
+        values.insert(2, (codes.AREA, round(area * spacing**2, 9), codes.MM2))
     return [Measurement(name=name, value=value, unit=unit) for name, value, unit in values]
 
 

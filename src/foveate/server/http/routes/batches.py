@@ -65,7 +65,7 @@ def delete(services: Services, id: Id) -> Response:
     _batch(services, id)
     while not services.database.delete_batch(id):  # more may be submitted meanwhile
         for identifier in services.database.identifiers(id):
-            services.delete(identifier)
+            services.jobs.delete(identifier)
     services.events.publish("batch-deleted", {"id": id})
     return Response(status_code=204)
 

@@ -128,7 +128,7 @@ def _attribution(body: schemas.NewStroke | schemas.NewVerdict) -> Attribution:
 
 def _edit_body(services: Service, changed: EditResult) -> schemas.CorrectionState:
     """Notify the subscribers of a change, and return the state with the box of the changed pixels."""
-    services.publish(changed.record)
+    services.presenter.publish(changed.record)
     state = state_of(services, changed.record)
     if changed.box is None or changed.lesion is None:
         return state
@@ -237,16 +237,15 @@ def agreement(services: Services, id: Id, name: Grader, layer: LayerName = "corr
 
 
 def _references(services: Service, record: Record) -> schemas.ReferencesBody:
+    """Return the reference masks of a photograph; those deleted meanwhile are left out."""
     listed = []
     for name, lesion_codes in services.references.names(record).items():
-        masks = {lesion: services.references.size(record, name, lesion) for lesion in lesion_codes}
-        listed.append(
-            schemas.Reference(
-                name=name,
-                lesions={
-                    lesion: schemas.ReferenceLesion(mask_px=mask.mask_px, regions=mask.regions)
-                    for lesion, mask in masks.items()
-                },
-            )
-        )
+        sizes = {lesion: services.references.size(record, name, lesion) for lesion in lesion_codes}
+        masks = {
+            lesion: schemas.ReferenceLesion(mask_px=size.mask_px, regions=size.regions)
+            for lesion, size in sizes.items()
+            if size is not None
+        }
+        if masks:
+            listed.append(schemas.Reference(name=name, lesions=masks))
     return schemas.ReferencesBody(references=listed)

@@ -148,7 +148,7 @@ def _region(record: Record, entry: ListedRegion, stored: _Map, verdicts: list[Ed
         lesion=region.lesion,
         level=stored.level,
         area_px=region.area_px,
-        area_mm2=None if region.area_mm2 is None else round(region.area_mm2, 6),
+        area_mm2=None if region.area_mm2 is None else round(region.area_mm2, 9),
         centroid=schemas.Point(x=round(x, 2), y=round(y, 2)),
         inside=schemas.Pixel(x=column, y=row),
         box=rectangle(region.box),

@@ -78,7 +78,7 @@ def adjudicate(services: Services, id: Id, body: schemas.NewAdjudication) -> sch
         record = services.done(id)
         services.gradings.adjudicate(record, body.adjudicator, body.source, apply)
     changed = services.done(id)
-    services.publish(changed)
+    services.presenter.publish(changed)
     return _gradings(services, changed, "")
 
 
@@ -140,7 +140,7 @@ def _of_open(
 
 
 def _pairs(record: Record, services: Service, gradings: Sequence[Grading]) -> list[LesionPair]:
-    return agreement.compare(_graded(services, record, gradings), services.measures)
+    return services.agreements.pairs(_graded(services, record, gradings))
 
 
 def _graded(services: Service, record: Record, gradings: Sequence[Grading]) -> GradedCopies:

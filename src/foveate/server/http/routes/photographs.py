@@ -173,7 +173,7 @@ async def photograph(
 
     until = asyncio.get_running_loop().time() + wait
     photograph = await to_thread.run_sync(now)
-    while photograph.state in {"queued", "looking"} and asyncio.get_running_loop().time() < until:
+    while photograph.state in {"queued", "running"} and asyncio.get_running_loop().time() < until:
         await asyncio.sleep(0.1)
         photograph = await to_thread.run_sync(now)
     response.headers["ETag"] = f'"{photograph.etag}"'
@@ -183,9 +183,10 @@ async def photograph(
 @router.delete("/{id}", status_code=204, responses=refusals(404, 409))
 def delete(services: Services, id: Id) -> Response:
     """Delete a photograph and everything made from it, its gradings included."""
-    services.gradings.require_deletable(services.record(id))
-    if not services.delete(id):
-        raise errors.not_found("photograph")
+    with services.corrections.lock(id):  # so that no grading is marked as done, and read by others, meanwhile
+        services.gradings.require_deletable(services.record(id))
+        if not services.jobs.delete(id):
+            raise errors.not_found("photograph")
     return Response(status_code=204)
 
 
@@ -209,7 +210,7 @@ def change(
             thresholds = body.thresholds or _thresholds(record, body.levels or {})
             services.corrections.set_thresholds(id, thresholds)
         changed = services.record(id)
-    services.publish(changed)
+    services.presenter.publish(changed)
     if "batch" in body.model_fields_set:
         services.publish_original(changed)
     photograph = services.presenter.photograph(changed)

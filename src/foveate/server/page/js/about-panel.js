@@ -3,7 +3,8 @@
 // Knows:   both fields, that a note is saved when typing pauses, and that the state has what is typed at once.
 // Ignores: how they are stored.
 
-import { byId, radioGroup } from "./dom.js";
+import { byId, radioGroup, setDisabled } from "./dom.js";
+import { refusalOfFields } from "./refusals.js";
 
 const REST_MS = 700; // after the last key, until a note is saved
 const EYES = [
@@ -24,6 +25,13 @@ export function createAboutPanel(state, outbox) {
     selectEye(photograph?.eye ?? "");
     showNote(photograph?.note ?? "");
     fit();
+    renderRefusal();
+  }
+
+  function renderRefusal() {
+    const refusal = refusalOfFields(state);
+    setDisabled(note, false, refusal);
+    for (const eye of byId("eye").querySelectorAll("input")) setDisabled(eye, false, refusal, eye.parentElement);
   }
 
   /** Show a note that was changed in another window, also while the field has the focus; the caret stays. */
@@ -45,5 +53,6 @@ export function createAboutPanel(state, outbox) {
   });
   state.on("photograph", () => note.blur());
   state.on("photograph document", render);
+  state.on("author", renderRefusal);
   render();
 }

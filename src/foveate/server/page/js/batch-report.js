@@ -70,21 +70,34 @@ export function createBatchReports({ onChange, beforeStart }) {
     );
   }
 
-  const ready = (batch, { id }) =>
+  const ready = (batch, { id, done, total }) =>
     element(
       "div",
-      { class: "row" },
+      {},
+      missing(total - done, total),
       element(
-        "a",
-        { id: "batch-report-pdf", class: "button primary", href: api.address.batchReport(id), download: "" },
-        "Download the reports (PDF)",
+        "div",
+        { class: "row" },
+        element(
+          "a",
+          { id: "batch-report-pdf", class: "button primary", href: api.address.batchReport(id), download: "" },
+          "Download the reports (PDF)",
+        ),
+        element("span", { class: "spacer" }),
+        button("batch-report-again", "Make again", async () => {
+          await cancel(batch);
+          await begin(batch);
+        }),
       ),
-      element("span", { class: "spacer" }),
-      button("batch-report-again", "Make again", async () => {
-        await cancel(batch);
-        await begin(batch);
-      }),
     );
+
+  /** Return the line that says how many photographs a report lacks; null if it lacks none. */
+  function missing(count, total) {
+    if (!count) return null;
+    const [was, is] = count === 1 ? ["was", "is"] : ["were", "are"];
+    const text = `${count} of ${total} photographs ${was} being analysed again and ${is} not in it; make it again.`;
+    return element("p", { id: "batch-report-missing", class: "small" }, text);
+  }
 
   const button = (id, text, onclick, title) => element("button", { type: "button", id, title, onclick }, text);
 

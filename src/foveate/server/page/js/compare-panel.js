@@ -1,15 +1,17 @@
 // The panel that compares the result with masks of another grader, or ground truth.
 //
 // Knows:   how masks are added, chosen and deleted, and what the agreement at a threshold is.
-// Ignores: how true, false and missed pixels are drawn on the photograph.
+// Ignores: how pixels of both masks, and of one only, are drawn on the photograph.
 
 import * as api from "./api.js";
-import { byId, element, latest } from "./dom.js";
+import { byId, element, latest, setDisabled } from "./dom.js";
 import { formatNumber } from "./format.js";
 import { confirmAction, showFailure, showMessage } from "./messages.js";
 import { FALSE_NEGATIVE, FALSE_POSITIVE, TRUE_POSITIVE } from "./raster.js";
+import { refusalOfCopy } from "./refusals.js";
 import { newReferenceRevision } from "./state.js";
 
+const [BOTH, RESULT_ONLY, OTHER_ONLY] = ["Both", "Only the result", "Only the other mask"]; // that have a pixel
 const NAME = /^[A-Za-z0-9_-]{1,40}$/;
 
 export function createComparePanel(state, outbox) {
@@ -50,9 +52,9 @@ export function createComparePanel(state, outbox) {
     "p",
     { class: "legend small" },
     ...[
-      ["True", TRUE_POSITIVE],
-      ["False", FALSE_POSITIVE],
-      ["Missed", FALSE_NEGATIVE],
+      [BOTH, TRUE_POSITIVE],
+      [RESULT_ONLY, FALSE_POSITIVE],
+      [OTHER_ONLY, FALSE_NEGATIVE],
     ].map(([label, colour]) =>
       element(
         "span",
@@ -115,7 +117,14 @@ export function createComparePanel(state, outbox) {
         element("option", { value: known.name }, `${known.name} (${Object.keys(known.lesions).join(", ")})`),
       ),
     );
-    for (const control of [selector, name, lesion, files, saveButton]) control.disabled = !state.result;
+    selector.disabled = !state.result;
+    renderRefusal();
+  }
+
+  function renderRefusal() {
+    for (const control of [name, lesion, files, saveButton])
+      setDisabled(control, !state.result, refusalOfCopy(state), control === files ? files.parentElement : control);
+    setDisabled(deleteButton, false, refusalOfCopy(state));
   }
 
   /** Compare the open photograph with masks; null for none. */
@@ -139,7 +148,7 @@ export function createComparePanel(state, outbox) {
 
   function renderAgreement() {
     if (!agreement) return figures.replaceChildren();
-    const headings = ["", "True", "False", "Missed", "Dice"].map((label) =>
+    const headings = ["", BOTH, RESULT_ONLY, OTHER_ONLY, "Dice"].map((label) =>
       element(label ? "th" : "td", { scope: label ? "col" : null }, label),
     );
     figures.replaceChildren(
@@ -238,6 +247,7 @@ export function createComparePanel(state, outbox) {
   }
 
   state.on("photograph", reset);
+  state.on("author", renderRefusal);
   state.on("levels", renderAgreement);
   state.on("corrections", () => {
     if (state.view.reference) choose(state.view.reference);

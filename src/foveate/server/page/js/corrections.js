@@ -5,10 +5,11 @@
 // Ignores: pixels: the server paints, and the page shows the tiles that changed.
 
 import * as api from "./api.js";
-import { byId } from "./dom.js";
+import { byId, setDisabled } from "./dom.js";
 import { formatTime } from "./format.js";
-import { confirmAction, showFailure, showMessage } from "./messages.js";
+import { confirmAction, showFailure, showMessage, showRefusal } from "./messages.js";
 import { AGAIN } from "./outbox.js";
+import { refusalOf } from "./refusals.js";
 
 export function createCorrections(state, layers, outbox) {
   // photograph id -> {finished, pending, revision, reloads, steps}: when the analysis ended that they are of (each
@@ -111,8 +112,7 @@ export function createCorrections(state, layers, outbox) {
   function renderStatus() {
     const { view } = state;
     const corrections = view?.corrections;
-    byId("undo").disabled = !canStep("undo");
-    byId("redo").disabled = !canStep("redo");
+    for (const step of ["undo", "redo"]) setDisabled(byId(step), !canStep(step), refusalOf(state, ""));
     byId("save-status").textContent =
       (view && outbox.trouble(view.id)) || (pendingEdits(view?.id) ? "Saving…" : lastEdit(corrections));
   }
@@ -134,7 +134,7 @@ export function createCorrections(state, layers, outbox) {
 
   /** Undo or redo the last edit, even one that is still pending; direction: "undo" or "redo". */
   function step(direction) {
-    if (!canStep(direction)) return;
+    if (!canStep(direction) || showRefusal(refusalOf(state, ""))) return;
     edit(state.view, (id, revision) => api.stepCorrections(id, direction, revision), {
       steps: { undo: true, redo: direction === "undo" },
     });
@@ -167,7 +167,7 @@ export function createCorrections(state, layers, outbox) {
   byId("undo").addEventListener("click", () => step("undo"));
   byId("redo").addEventListener("click", () => step("redo"));
   state.on("photograph", () => load());
-  state.on("corrections", renderStatus);
+  state.on("corrections gradings document author", renderStatus);
   state.on("document", loadNewer);
 
   return { step, addStroke, addVerdict, deleteAll, renderStatus };

@@ -26,16 +26,24 @@ function question(photographs, gradings) {
 }
 
 /**
- * Return what the question says of gradings: by whom they are, "" if there are none. If there are too many to ask, or
- * they cannot be read, it says that all gradings are deleted, whoever made them.
+ * Return what the question says of gradings: by whom they are, "" if there are none. Of photographs that are too many
+ * to ask, or whose gradings cannot be read, it says that all gradings are deleted, whoever made them.
  */
 async function gradingsText(photographs) {
-  const graded = photographs.filter(({ result }) => result);
-  const answers = graded.length > MAX_ASKED ? null : await listAllGradings(graded).catch(() => null);
-  if (!answers) return `, and all gradings of ${photographs.length === 1 ? "it" : "them"}`;
+  const analysed = photographs.filter(({ result }) => result);
+  const asked = analysed.slice(0, MAX_ASKED).map(({ id }) => api.listGradings(id));
+  const answers = (await Promise.allSettled(asked)).flatMap(({ value }) => value ?? []);
   const own = photographs.flatMap(({ grading }) => grading?.grader ?? []); // of photographs that are copies
   const names = new Set([...own, ...answers.flatMap(({ gradings }) => gradings.map(({ grader }) => grader))]);
-  return names.size ? `, and the gradings by ${new Intl.ListFormat("en").format(names)}` : "";
+  const unread = analysed.length - answers.length;
+  return [
+    names.size ? `, and the gradings by ${new Intl.ListFormat("en").format(names)}` : "",
+    unread ? `, and all gradings of ${unreadText(unread, photographs.length)}, whose graders were not read` : "",
+  ].join("");
 }
 
-const listAllGradings = (photographs) => Promise.all(photographs.map(({ id }) => api.listGradings(id)));
+/** Return which of the photographs to be deleted are those whose gradings were not read. */
+function unreadText(count, total) {
+  if (count === total) return total === 1 ? "it" : "them";
+  return `${count} of them`;
+}

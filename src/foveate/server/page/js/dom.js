@@ -68,6 +68,18 @@ export function setText(id, text) {
 export const isPressed = (button) => button.getAttribute("aria-pressed") === "true";
 export const setPressed = (button, value) => button.setAttribute("aria-pressed", String(value));
 
+const titles = new WeakMap(); // element -> its title while its control is not refused
+
+/**
+ * Disable a control, or enable it. refusal: why it cannot be used, which is its title then; "" for no such reason.
+ * titled: the element that has the title, such as the control's label.
+ */
+export function setDisabled(control, isDisabled, refusal = "", titled = control) {
+  if (!titles.has(titled)) titles.set(titled, titled.title);
+  control.disabled = isDisabled || Boolean(refusal);
+  titled.title = refusal || titles.get(titled);
+}
+
 let pressed = null; // the control that the mouse is pressed on
 const awaited = new Map(); // container -> what changes its content when the mouse is released
 

@@ -5,19 +5,21 @@
 
 import { address, loadFile } from "./api.js";
 import { createBatchReports } from "./batch-report.js";
-import { byId, element, whenReleased } from "./dom.js";
-import { showFailure, showMessage } from "./messages.js";
+import { byId, element, setDisabled, whenReleased } from "./dom.js";
+import { showFailure, showMessage, showRefusal } from "./messages.js";
 import { savePreferences } from "./preferences.js";
+import { refusalOf } from "./refusals.js";
 import { reviewText } from "./review-text.js";
 
 const NO_FILES = "Files appear here when the photograph has been analysed.";
 const PRINT_POLL_MS = 100; // until the report has been loaded
 
 /** Return whether a photograph's result is still to come; one that failed can be reviewed as it is. */
-const isAwaited = ({ state }) => state === "queued" || state === "looking";
+const isAwaited = ({ state }) => state === "queued" || state === "running";
 
-/** Return the name of whoever reviews: on a grader's copy, that is the grader. */
-const reviewerOf = ({ author, photograph }) => photograph.grading?.grader ?? author;
+/** Return why the open photograph cannot be marked as reviewed, or that be withdrawn; "" if it can. */
+const refusalOfReview = (state) =>
+  state.photograph ? refusalOf(state, state.photograph.reviewed ? "" : state.author) : "";
 
 /**
  * Return what has become of a tab that loads a report: "loading", "loaded", "refused", or "closed".
@@ -74,10 +76,10 @@ export function createDownloads(state, outbox, corrections) {
     maxlength: 64,
     autocomplete: "off",
     autocapitalize: "off", // else the same name is written in two ways on two devices
-    placeholder: "initials",
+    placeholder: "name or initials",
     value: state.author,
     oninput: () => {
-      state.author = author.value.trim();
+      state.set({ author: author.value.trim() }, "author");
       savePreferences({ author: state.author });
     },
   });
@@ -87,10 +89,11 @@ export function createDownloads(state, outbox, corrections) {
     "aria-keyshortcuts": "T",
     title: "T marks the photograph as reviewed and opens the next one",
     onchange: () => {
-      const reviewer = reviewed.checked ? reviewerOf(state) : "";
+      const reviewer = reviewed.checked ? state.author : "";
       outbox.change(state.view.id, { reviewed: reviewed.checked, reviewer });
     },
   });
+  const reviewedLabel = element("label", { class: "inline", title: reviewed.title }, reviewed, "Reviewed");
   const review = element("p", { id: "review", class: "small muted" });
   const links = element("div", { class: "links" });
   const deleteButton = element(
@@ -104,7 +107,7 @@ export function createDownloads(state, outbox, corrections) {
       { class: "row" },
       element("label", { for: "author" }, "Grader"),
       author,
-      element("label", { class: "inline" }, reviewed, "Reviewed"),
+      reviewedLabel,
     ),
     review,
     element("p", { id: "shared-corrections", class: "small", role: "status" }), // gradings.js fills it
@@ -119,12 +122,19 @@ export function createDownloads(state, outbox, corrections) {
 
   function render() {
     const { photograph, view } = state;
-    reviewed.disabled = !photograph || isAwaited(photograph);
+    renderReview();
+    const shown = view?.result ? linksOf(photograph) : [element("p", { class: "small muted" }, NO_FILES)];
+    whenReleased(links, () => links.replaceChildren(...shown));
+  }
+
+  function renderReview() {
+    const { photograph, view } = state;
+    for (const titled of [reviewed, reviewedLabel])
+      setDisabled(reviewed, !photograph || isAwaited(photograph), refusalOfReview(state), titled);
     reviewed.checked = Boolean(photograph?.reviewed);
     review.textContent = photograph ? reviewText(photograph) : "";
     deleteButton.hidden = !view?.corrections?.edits;
-    const shown = view?.result ? linksOf(photograph) : [element("p", { class: "small muted" }, NO_FILES)];
-    whenReleased(links, () => links.replaceChildren(...shown));
+    setDisabled(deleteButton, false, refusalOf(state, ""));
   }
 
   function linksOf({ id, batch }) {
@@ -178,13 +188,16 @@ export function createDownloads(state, outbox, corrections) {
   }
 
   state.on("photograph document corrections", render);
+  state.on("gradings author", renderReview);
   render();
 
   return {
     /** Mark the open photograph as reviewed; returns whether it is: there may be nothing to review yet. */
     markReviewed() {
+      if (reviewed.checked) return true;
+      showRefusal(refusalOfReview(state));
       if (reviewed.disabled) return false;
-      if (!reviewed.checked) reviewed.click();
+      reviewed.click();
       return true;
     },
   };

@@ -21,7 +21,15 @@ export const formatNumber = (value) => integer.format(value);
 export function formatArea(pixels, spacing) {
   if (spacing === null || spacing === undefined) return `${formatNumber(pixels)} px`;
   const area = pixels * spacing ** 2;
-  return `${area >= 10 ? area.toFixed(1) : area >= 0.1 ? area.toFixed(3) : area.toFixed(4)} mm²`;
+  return `${squareMillimetres(area, area >= 10 ? 1 : area >= 0.1 ? 3 : 4)} mm²`;
+}
+
+/**
+ * Return an area, mm², without its unit, with two digits that are not 0 where fewer decimals show none, as in reports
+ * and tables (writers/tables.py). decimals: smallest number of decimals.
+ */
+function squareMillimetres(area, decimals) {
+  return area.toFixed(area > 0 ? Math.max(decimals, 1 - Math.floor(Math.log10(area))) : decimals);
 }
 
 /** Format a length: "312 px", or "312 px · 1.248 mm" if the pixel spacing (mm) is known. */

@@ -4,8 +4,9 @@
 // Ignores: how a copy is corrected: it is a photograph like any other.
 
 import * as api from "./api.js";
-import { byId, element, latest, setText, whenReleased } from "./dom.js";
+import { byId, element, latest, setDisabled, setText, whenReleased } from "./dom.js";
 import { showFailure, showMessage } from "./messages.js";
+import { isOwn, refusalOfGrader } from "./refusals.js";
 
 const SEPARATELY =
   "For two people to grade separately, without seeing each other's work, start the server with foveate serve --double-grading.";
@@ -26,12 +27,16 @@ export function createGradings(state, outbox, loadList, graderLayers) {
       const gradings = await api.listGradings(photograph.id, author, signal);
       const show = (pairs) => signal.aborted || fill(...others(photograph, gradings, pairs));
       if (signal.aborted) return;
+      state.update(view, { gradings, hasUnreadGradings: false }, "gradings");
       if (!gradings.open) return show([]);
       await graderLayers.load(view, gradings.gradings, Boolean(gradings.adjudication), signal);
       show(null); // the agreement of large photographs takes seconds, their outlines do not
       show((await api.getGradersAgreement(photograph.id, signal)).pairs);
     } catch (error) {
-      if (!signal.aborted) fill();
+      if (!signal.aborted) {
+        fill();
+        state.update(view, { hasUnreadGradings: !view.gradings }, "gradings");
+      }
       showFailure(error, "The gradings could not be read: ");
     }
   });
@@ -61,13 +66,14 @@ export function createGradings(state, outbox, loadList, graderLayers) {
   function ownGrading({ id, grading: { grader, done, original } }) {
     const said = line(`Grading of ${grader}: ${done ? "done." : "others see it when all graders are done."}`);
     const back = button("grading-back", "Back to the photograph", () => openPhotograph(original));
-    if (grader !== state.author) return [said, back];
+    if (!isOwn(state)) return [said, back];
     if (done) return [said, button("grading-again", "Reopen the grading", () => setDone(id, false)), back];
     return [said, button("grading-done", "My grading is done", () => setDone(id, true))];
   }
 
   /** Return what is shown for a photograph that people grade. */
-  function others({ id }, { gradings, open, adjudication }, pairs) {
+  function others({ id }, listed, pairs) {
+    const { gradings, open, adjudication } = listed;
     const names = gradings.map(({ grader, done }) => `${grader} (${done ? "done" : "under way"})`);
     const said = names.length ? `Graded by ${names.join(", ")}.` : "Nobody has graded this photograph yet.";
     const agreements = pairs?.map(agreement) ?? [line("Their agreement is being computed.")];
@@ -76,12 +82,9 @@ export function createGradings(state, outbox, loadList, graderLayers) {
       return [line(said), ...outlines, line(`Decided by ${adjudication.adjudicator}.`), ...agreements];
     if (!open) return [line(said), button("grading-begin", "Grade this photograph", () => begin(id))];
     if (!pairs) return [line(said), ...outlines, ...agreements];
-    return [
-      line(said),
-      ...outlines,
-      ...agreements,
-      button("adjudicate", "Decide, beginning with the pixels that all marked", () => adjudicate(id)),
-    ];
+    const decide = button("adjudicate", "Decide, beginning with the pixels that all marked", () => adjudicate(id));
+    setDisabled(decide, false, refusalOfGrader(listed, state.author));
+    return [line(said), ...outlines, ...agreements, decide];
   }
 
   function agreement({ graders, lesion, dice, present }) {

@@ -4,9 +4,10 @@
 // Ignores: how layers are drawn.
 
 import * as api from "./api.js";
-import { byId, debounce, element, radioGroup } from "./dom.js";
+import { byId, debounce, element, radioGroup, setDisabled } from "./dom.js";
 import { formatArea, formatNumber } from "./format.js";
-import { failureText, showFailure } from "./messages.js";
+import { failureText, showFailure, showRefusal } from "./messages.js";
+import { refusalOf } from "./refusals.js";
 import { countAndArea, formatProbability, MAX_LEVEL } from "./thresholds.js";
 
 const NEXT_STYLE = { outline: "fill", fill: "heat", heat: "outline" };
@@ -166,6 +167,7 @@ export function createLesionPanel(state, outbox, { now, onAnalysed }) {
   /** Update numbers and texts only: called with each movement of a threshold. */
   function renderFigures() {
     const { view } = state;
+    const refusal = refusalOf(state, "");
     const isOutdated = Boolean(view?.counts) && (view.counts.revision < view.revision || outbox.hasEdits(view.id));
     for (const lesion of state.lesions) {
       const controls = rows.get(lesion.code);
@@ -187,7 +189,8 @@ export function createLesionPanel(state, outbox, { now, onAnalysed }) {
         ].join(", "),
       );
       controls.model.textContent = `model ${formatProbability(lesion.modelLevel)}`;
-      controls.model.disabled = lesion.level === lesion.modelLevel;
+      setDisabled(controls.slider, false, refusal);
+      setDisabled(controls.model, lesion.level === lesion.modelLevel, refusal);
       controls.edited.textContent = editedText(view.counts?.lesions[lesion.code], lesion.level);
     }
   }
@@ -228,7 +231,7 @@ export function createLesionPanel(state, outbox, { now, onAnalysed }) {
   });
   state.on("document", () => (state.result ? renderFigures() : render()));
   state.on("corrections", loadCounts);
-  state.on("levels counts layers tool corrections", renderFigures);
+  state.on("levels counts layers tool corrections gradings author", renderFigures);
   render();
 
   return {
@@ -251,7 +254,7 @@ export function createLesionPanel(state, outbox, { now, onAnalysed }) {
     /** Move the threshold of the active lesion by a number of levels. */
     moveThreshold(by) {
       const lesion = state.lesion(state.activeLesion);
-      if (lesion) setLevel(lesion, lesion.level + by);
+      if (lesion && !showRefusal(refusalOf(state, ""))) setLevel(lesion, lesion.level + by);
     },
   };
 }

@@ -7,10 +7,11 @@
 
 import * as api from "./api.js";
 import { isSame } from "./conflicts.js";
-import { byId, element, isPressed, latest, setPressed } from "./dom.js";
+import { byId, element, isPressed, latest, setDisabled, setPressed } from "./dom.js";
 import * as etdrs from "./etdrs.js";
 import { formatArea, formatNumber } from "./format.js";
-import { showFailure, showMessage } from "./messages.js";
+import { showFailure, showMessage, showRefusal } from "./messages.js";
+import { refusalOfFields } from "./refusals.js";
 
 /** useRuler(): chooses the ruler as the tool. */
 export function createMeasurePanel(state, outbox, annotations, useRuler) {
@@ -91,8 +92,14 @@ export function createMeasurePanel(state, outbox, annotations, useRuler) {
 
   function renderControls() {
     showSpacing();
-    spacing.disabled = !state.view;
-    gridButton.disabled = !state.result;
+    renderRefusal();
+  }
+
+  /** Enable or disable what changes the photograph; a grid that it has can be shown in any case. */
+  function renderRefusal() {
+    const refusal = refusalOfFields(state);
+    setDisabled(spacing, !state.view, refusal);
+    setDisabled(gridButton, !state.result, state.photograph?.grid ? "" : refusal);
   }
 
   // ---- the grid ----
@@ -103,6 +110,7 @@ export function createMeasurePanel(state, outbox, annotations, useRuler) {
     if (!view?.result) return;
     if (isPressed(gridButton)) return showGrid(null);
     const saved = view.photograph.grid;
+    if (!saved && showRefusal(refusalOfFields(state))) return;
     showGrid(saved || view.result.suggested_grid || etdrs.initialGrid(view.result.field));
     byId("measure-section").open = true;
     if (saved) loadTable();
@@ -212,6 +220,7 @@ export function createMeasurePanel(state, outbox, annotations, useRuler) {
     if (!isTyping()) showSpacing();
     renderTable();
   });
+  state.on("document author", renderRefusal);
   state.on("grid", showChangedGrid);
   state.on("ruler spacing_mm", renderReading);
   state.on("saved corrections spacing_mm", loadTable); // the spacing may be set in another window

@@ -17,6 +17,12 @@ export function showMessage(text, { persistent = false, isGood = false } = {}) {
   if (text && !persistent) timer = setTimeout(() => showMessage(""), MESSAGE_MS);
 }
 
+/** Show why something cannot be done, unless it can (""); return whether it cannot. */
+export function showRefusal(refusal) {
+  if (refusal) showMessage(refusal);
+  return Boolean(refusal);
+}
+
 /** Show why a request failed, unless the page itself cancelled it. */
 export function showFailure(error, prefix = "") {
   if (error.name !== "AbortError") showMessage(prefix + error.message);

@@ -260,38 +260,37 @@ export function createPhotographList(state, store, outbox, { uploadCount, onDele
   }
 
   /**
-   * Delete photographs. Those that the server keeps return to the list, and a message names them: gradings that are
-   * done (409), and all that are left after any other error.
+   * Delete photographs. Those that the server keeps return to the list, and a message names them with the reason:
+   * gradings that are done (409), and all that are left after any other error.
    */
   async function deleteAll(deleted) {
     const names = new Map(deleted.map((id) => [id, store.get(id)?.name]));
     forget(deleted, { isAnswered: false });
     deletions++;
-    const kept = [];
-    let reason = null;
+    const kept = new Map(); // reason -> ids
     for (const [at, id] of deleted.entries()) {
       const error = await api.deletePhotograph(id).then(() => null, (refusal) => refusal);
       if (!error || error.status === 404) {
         store.remove(id); // 404: somebody else deleted it
         continue;
       }
-      reason = error;
-      kept.push(...(error.status === 409 ? [id] : deleted.slice(at)));
+      const left = error.status === 409 ? [id] : deleted.slice(at);
+      kept.set(error.message, [...(kept.get(error.message) ?? []), ...left]);
       if (error.status !== 409) break;
     }
     deletions--;
-    if (!kept.length) return;
-    for (const id of kept) store.restore(id);
-    showKept(kept.map((id) => names.get(id)), deleted.length, reason);
+    if (!kept.size) return;
+    for (const id of [...kept.values()].flat()) store.restore(id);
+    const texts = [...kept].map(([reason, left]) => keptText(left.map((id) => names.get(id)), deleted.length, reason));
+    showMessage(`Not deleted: ${texts.join(". ")}`, { persistent: deleted.length > 1 });
     load();
   }
 
-  /** Say which photographs, of those that were to be deleted, the server has kept, and why. */
-  function showKept(names, total, { message }) {
+  /** Return which photographs, of those that were to be deleted, the server has kept for one reason. */
+  function keptText(names, total, reason) {
     const more = names.length > MAX_NAMED ? [`${names.length - MAX_NAMED} more`] : [];
     const named = new Intl.ListFormat("en").format([...names.slice(0, MAX_NAMED), ...more]);
-    const which = total === 1 ? "" : `${named} (${names.length} of ${total}): `;
-    showMessage(`Not deleted: ${which}${message}`, { persistent: total > 1 });
+    return total === 1 ? reason : `${named} (${names.length} of ${total}): ${reason}`;
   }
 
   /**

@@ -13,7 +13,7 @@ export const ORDERS = [
   ["name", "By name"],
 ];
 
-const isActive = ({ state }) => state === "queued" || state === "looking";
+const isActive = ({ state }) => state === "queued" || state === "running";
 
 export const FILTERS = [
   ["all", "All", () => true],

@@ -119,7 +119,7 @@ function statusOf(photograph, waiting) {
     }
     case "queued":
       return muted(`Waiting, position ${waiting}`);
-    case "looking":
+    case "running":
       return muted(
         "Analysing ",
         element("progress", {

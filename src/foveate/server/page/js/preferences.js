@@ -1,4 +1,4 @@
-// Preferences that are kept in this browser: how layers are drawn, and the grader's initials.
+// Preferences that are kept in this browser: how layers are drawn, and the grader's name.
 //
 // Knows:   the browser's local storage. No photograph, and no name of a photograph, is ever written to it.
 // Ignores: what the preferences mean.

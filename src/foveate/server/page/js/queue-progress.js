@@ -14,7 +14,7 @@ export function createQueueProgress(store, uploadCount) {
   let told = 0; // when the server sent `queue`
   let timer = 0;
 
-  const isActive = ({ state }) => state === "queued" || state === "looking";
+  const isActive = ({ state }) => state === "queued" || state === "running";
 
   function receive(next) {
     queue = next;

@@ -4,9 +4,10 @@
 // Ignores: how regions are found, and how the photograph moves.
 
 import * as api from "./api.js";
-import { byId, element, latest, whenReleased } from "./dom.js";
+import { byId, element, latest, setDisabled, whenReleased } from "./dom.js";
 import { formatArea, formatNumber } from "./format.js";
-import { showFailure } from "./messages.js";
+import { showFailure, showRefusal } from "./messages.js";
+import { refusalOf } from "./refusals.js";
 
 const PAGE = 120; // rows that are shown at first
 const MAX_REGIONS = 5000; // that are loaded for each lesion; the CSV file has all
@@ -33,6 +34,9 @@ export function createRegionList(state, showBox, corrections) {
   let isLoading = false; // whether a request is under way: until it is answered, the list is that before it
   let hasFailed = false; // the last request
   let loadedLesions = ""; // codes of the lesions that the list holds
+  let shownRefusal = ""; // of verdicts
+
+  const refusal = () => refusalOf(state, state.author);
 
   const shownLesions = () => state.lesions.filter(({ shown }) => shown);
   const shownCodes = () =>
@@ -112,7 +116,17 @@ export function createRegionList(state, showBox, corrections) {
       list.replaceChildren(...regions.slice(0, limit).map(row));
       renderSelection();
     });
-    whenReleased(footer, () => footer.replaceChildren(...remainder(), ...rejectedRegions()));
+    whenReleased(footer, renderFooter);
+  }
+
+  const renderFooter = () => footer.replaceChildren(...remainder(), ...rejectedRegions());
+
+  /** Enable or disable what gives verdicts, if the server's answer to them is another one by now. */
+  function renderRefusal() {
+    if (refusal() === shownRefusal) return;
+    shownRefusal = refusal();
+    renderSelection();
+    whenReleased(footer, renderFooter);
   }
 
   function row(region, index) {
@@ -166,6 +180,13 @@ export function createRegionList(state, showBox, corrections) {
     if (!verdicts.length) return [];
     const button = (text, onclick) =>
       element("button", { type: "button", class: "borderless", onclick }, text);
+    const takeBack = (verdict) => {
+      const taking = button("Take back", () =>
+        corrections.addVerdict(view, { ...verdict, inside: verdict }, "none"),
+      );
+      setDisabled(taking, false, refusal());
+      return taking;
+    };
     return [
       element("h3", {}, `Rejected · ${verdicts.length}`),
       ...verdicts.map((verdict) =>
@@ -177,7 +198,7 @@ export function createRegionList(state, showBox, corrections) {
           ),
           element("span", { class: "muted small" }, verdict.author),
           element("span", { class: "spacer" }),
-          button("Take back", () => corrections.addVerdict(view, { ...verdict, inside: verdict }, "none")),
+          takeBack(verdict),
         ),
       ),
     ];
@@ -204,7 +225,7 @@ export function createRegionList(state, showBox, corrections) {
       scrollTo(option);
     } else list.removeAttribute("aria-activedescendant");
     for (const [id, verdict] of VERDICT_BUTTONS) {
-      byId(id).disabled = !selected;
+      setDisabled(byId(id), !selected, refusal());
       if (id !== "reject") byId(id).setAttribute("aria-pressed", String(selected?.verdict === verdict));
     }
   }
@@ -235,7 +256,7 @@ export function createRegionList(state, showBox, corrections) {
   function giveVerdict(verdict) {
     const { view } = state;
     const region = view?.region;
-    if (!region) return;
+    if (!region || showRefusal(refusal())) return;
     const given = region.verdict === verdict ? "none" : verdict;
     corrections.addVerdict(view, region, given);
     region.verdict = given === "none" ? null : given;
@@ -280,6 +301,7 @@ export function createRegionList(state, showBox, corrections) {
   });
   state.on("document", () => state.result || render());
   state.on("region", renderSelection);
+  state.on("photograph document gradings author", renderRefusal);
   state.on("spacing_mm", render); // areas have another unit
 
   return { step, giveVerdict, selectAt, isLoading: () => isLoading };

@@ -6,7 +6,7 @@
 import { byId, isPressed, setText } from "./dom.js";
 import { failureText } from "./messages.js";
 
-const QUALITY = { blur: "blurred", colour: "red and blue swapped?", exposure: "badly exposed", cut: "field cut off", small: "few pixels" };
+const QUALITY = { blur: "blurred", colour: "odd colours", exposure: "badly exposed", cut: "field cut off", small: "few pixels" };
 const PAINTING = { brush: "The brush paints", eraser: "The eraser erases", restore: "Restore brings back the model's result for" };
 const CLICK_PX = 4; // px that a pointer may move between down and up in a click
 
@@ -64,7 +64,7 @@ export function createStage(state, viewer, layers, annotations, { progress, sele
 
   function analysisText(photograph) {
     if (photograph.state === "failed") return failureText(photograph);
-    if (photograph.state === "looking") return `Analysing: ${Math.round(100 * progress(photograph.id))} %`;
+    if (photograph.state === "running") return `Analysing: ${Math.round(100 * progress(photograph.id))} %`;
     return "Waiting in the queue";
   }
 

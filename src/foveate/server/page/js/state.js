@@ -10,8 +10,8 @@
 // Events: photograph (another one is open, or none), document (the server's data of it changed), spacing_mm and grid
 // (these fields among them, here or in another window), layers (how they are drawn), levels (a threshold moves),
 // levels-settled (it has stopped), saved (changes of the photograph have reached the server), counts, corrections,
-// regions (where they are), region (the selected one), tool (or the active lesion), ruler, reference (masks), graders
-// (their outlines).
+// regions (where they are), region (the selected one), tool (or the active lesion), ruler, reference (masks), gradings
+// (who grades, and whether somebody decides), graders (their outlines), author (the name of whoever uses the page).
 
 import { isSame } from "./conflicts.js";
 import { readPreferences, savePreferences } from "./preferences.js";
@@ -34,6 +34,8 @@ class PhotographView {
   corrections = null; // state of the corrections
   region = null; // the selected one
   boxes = {}; // lesion code -> {level, boxes}: where its regions lie at a threshold's level
+  gradings = null; // as the server lists them: {gradings, open, adjudication}; null until they are loaded
+  hasUnreadGradings = false; // whether they could not be loaded
   graders = null; // what each grader left, where it may be seen: [{grader, copy, shown, colour, dashed}]
   ownHidden = false; // the photograph's own layers, to see the graders' alone
   reference = null; // name of the masks that it is compared with

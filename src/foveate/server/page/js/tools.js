@@ -6,8 +6,10 @@
 // A stroke belongs to the photograph and the lesion on which it was begun, even if another one is opened or
 // chosen before it ends; and to the pointer that began it, whatever others touch the screen meanwhile.
 
-import { byId, radioGroup } from "./dom.js";
+import { byId, radioGroup, setDisabled } from "./dom.js";
 import { createGestures } from "./gestures.js";
+import { showRefusal } from "./messages.js";
+import { refusalOf, refusalOfFields } from "./refusals.js";
 
 const DIGITS = 2; // after the decimal point of a stroke's points, px
 const MAX_POINTS = 9000; // of a stroke; the server takes 10000
@@ -44,6 +46,7 @@ export function createTools(state, viewer, annotations, corrections, { onGridMov
   /** Choose a tool; the same tool again returns to moving. */
   function use(tool) {
     const next = state.tool === tool ? "move" : tool;
+    if (paints(next) && showRefusal(refusalOf(state, state.author))) return;
     if (!paints(next) || state.result) state.set({ tool: next }, "tool");
   }
 
@@ -55,6 +58,13 @@ export function createTools(state, viewer, annotations, corrections, { onGridMov
     viewer.setPointerMoves(state.tool === "move");
     byId("brush-width").classList.toggle("unused", !isPainting); // its place stays: the photograph must not move
     if (!isPainting) annotations.set({ cursor: null, stroke: null });
+  }
+
+  function renderRefusal() {
+    for (const { value } of TOOLS.filter(({ value }) => paints(value))) {
+      const tool = byId("tool").querySelector(`[value="${value}"]`);
+      setDisabled(tool, false, refusalOf(state, state.author), tool.parentElement);
+    }
   }
 
   // ---- the photograph ----
@@ -75,7 +85,8 @@ export function createTools(state, viewer, annotations, corrections, { onGridMov
 
   function actionOf(point, tool) {
     if (state.tool === "ruler") return measure(point);
-    return paints(state.tool) && state.result ? paint(point, tool) : null;
+    const isPainting = paints(state.tool) && state.result;
+    return isPainting && !showRefusal(refusalOf(state, state.author)) ? paint(point, tool) : null;
   }
 
   const measure = (from) => ({ move: (to) => annotations.set({ ruler: { from, to } }), end: () => {} });
@@ -151,7 +162,7 @@ export function createTools(state, viewer, annotations, corrections, { onGridMov
 
   svg.addEventListener("pointerdown", (event) => {
     const name = ["fovea", "disc"].find((handle) => event.target.classList.contains(handle));
-    if (!name) return;
+    if (!name || showRefusal(refusalOfFields(state))) return;
     event.preventDefault();
     event.stopPropagation();
     svg.setPointerCapture(event.pointerId);
@@ -175,6 +186,7 @@ export function createTools(state, viewer, annotations, corrections, { onGridMov
 
   byId("diameter").addEventListener("input", () => setDiameter(diameter()));
   state.on("tool photograph", renderTool);
+  state.on("photograph document gradings author", renderRefusal);
   state.on("photograph", () => {
     endDrag(); // the stroke belongs to the photograph that was open before
     annotations.set({ ruler: null, stroke: null, cursor: null });

@@ -12,6 +12,7 @@ const MAX_ROWS = 20; // including refused uploads
 const RETRY_SECONDS = 2; // if the server does not say when to try again
 const READABLE = /\.(jpe?g|jpe|png|tiff?|dcm|dicom)$/i; // if there are several files, all others are skipped
 const DICOM = { at: 128, letters: "DICM" }; // identifies DICOM in a file without suffix, as devices write them
+const NO_BATCH = { resolve: async () => null, doubt: () => {} };
 const UNSENT = { state: "waiting", status: "Waiting to upload" };
 const WAITING = {
   0: "The server does not answer; waiting",
@@ -43,8 +44,7 @@ export function inOrder(files) {
  * after `requested`. onChange(): the number of uploads has changed.
  */
 export function createUploads({ now, onUploaded, onChange }) {
-  // {name, file, batch, identifier, status, state: "waiting", "sending" or "refused", isMissing: whether the server
-  // has answered that its batch, or the photograph itself, was deleted}
+  // {name, file, batch: as `newBatch` returns it, identifier, status, state: "waiting", "sending" or "refused"}
   let uploads = [];
   let over = 0; // elements that files are being dragged over
 
@@ -102,7 +102,7 @@ export function createUploads({ now, onUploaded, onChange }) {
     const skipped = files.length - photographs.length;
     if (skipped)
       showMessage(`Skipped ${skipped} ${skipped === 1 ? "file that is not a photograph" : "files that are not photographs"}.`);
-    const batch = photographs.length > 1 ? newBatch() : async () => null;
+    const batch = photographs.length > 1 ? newBatch() : NO_BATCH;
     for (const file of photographs)
       uploads.push({ name: file.name, file, batch, identifier: api.newIdentifier(), ...UNSENT });
     render();
@@ -118,23 +118,24 @@ export function createUploads({ now, onUploaded, onChange }) {
   }
 
   /**
-   * Return a function that creates a batch on the server when it is first called, and resolves to its
-   * identifier; where the batch may be missing, it creates another one if it was deleted. The list says how many
-   * photographs it has.
+   * Return a batch of uploads: resolve() creates it on the server when it is first called, and resolves to its
+   * identifier; doubt() says that it may have been deleted, so that the next upload creates another one if it was. The
+   * list says how many photographs it has.
    */
   function newBatch() {
     const name = new Date().toLocaleString("sv"); // Swedish writes 2026-11-29 07:24:31
     let created = null;
-    return async (mayBeMissing) => {
-      if (mayBeMissing && created && !(await exists(await created))) created = null;
-      created ??= api.createBatch(name).then(
-        ({ id }) => id,
-        (error) => {
-          created = null; // without its batch no photograph is uploaded; the next attempt creates it
-          throw error;
-        },
-      );
-      return created;
+    let isInDoubt = false;
+    return {
+      async resolve() {
+        if (isInDoubt && !(await exists(created))) created = null;
+        created ??= (await api.createBatch(name)).id; // one upload at a time: nobody creates another one meanwhile
+        isInDoubt = false;
+        return created;
+      },
+      doubt() {
+        isInDoubt = true;
+      },
     };
   }
 
@@ -155,8 +156,11 @@ export function createUploads({ now, onUploaded, onChange }) {
       uploads = uploads.filter((listed) => listed !== upload);
       onUploaded(photograph, requested);
     } catch (error) {
-      Object.assign(upload, { state: "refused", status: error.message, isMissing: error.status === 404 });
-      if (upload.isMissing) upload.identifier = api.newIdentifier(); // it was deleted: trying again adds it anew
+      Object.assign(upload, { state: "refused", status: error.message });
+      if (error.status === 404) {
+        upload.batch.doubt(); // it was deleted, or the photograph was:
+        upload.identifier = api.newIdentifier(); // trying again adds it anew
+      }
     }
     render();
     sendWaiting();
@@ -169,7 +173,7 @@ export function createUploads({ now, onUploaded, onChange }) {
   async function submit(upload) {
     for (;;) {
       try {
-        return await api.submitPhotograph(upload.file, await upload.batch(upload.isMissing), upload.identifier);
+        return await api.submitPhotograph(upload.file, await upload.batch.resolve(), upload.identifier);
       } catch (error) {
         if (!WAITING[error.status]) throw error;
         upload.status = WAITING[error.status];
