@@ -11,6 +11,7 @@ import tiny_layouts
 
 from foveate import atomic_files, cli
 from foveate.datasets import contact, facts, splits
+from foveate.writers import overlays
 
 PAGE = Path(__file__).parent.parent / "docs" / "data.md"
 
@@ -68,7 +69,7 @@ def test_an_interrupted_check_leaves_the_earlier_one_whole(tmp_path, run_data, m
             raise KeyboardInterrupt
         return b"of the later check"
 
-    monkeypatch.setattr(contact, "jpeg", interrupted)
+    monkeypatch.setattr(overlays, "jpeg", interrupted)
     assert run_data(*arguments, "--replace")[0] == 130
 
     assert {path.name: path.read_bytes() for path in out.iterdir()} == first
