@@ -90,66 +90,6 @@ def test_two_people_grade_and_a_third_decides(address):
         tiny_page.until(carol, "() => foveate.isIdle() && foveate.state.photograph.reviewed_at")
 
 
-def test_an_open_page_offers_to_decide_when_the_last_grader_is_done_elsewhere(browser, address):
-    request = tiny_page.new_context(browser).request
-    identifier = photograph(request, address, "elsewhere")
-    page = open_as(browser, address, identifier, "Carol")
-    page.locator("#grading-begin").wait_for()
-    tiny_page.until_connected(page)
-    copies = {}
-    for grader in ("Ann", "Ben", "Dan"):
-        begun = request.post(f"{address}/api/photographs/{identifier}/gradings", data={"grader": grader})
-        copies[grader] = begun.json()["id"]
-    page.locator("#grading", has_text="Dan (under way)").wait_for()
-    for grader in ("Ann", "Ben"):
-        request.put(f"{address}/api/photographs/{copies[grader]}/grading", data={"done": True})
-    page.locator("#grading", has_text="Ben (done)").wait_for()
-    waiting = page.locator("#adjudicate").count()
-    request.delete(f"{address}/api/photographs/{copies['Dan']}")
-    page.locator("#adjudicate").wait_for()
-    graders = said(page)
-    page.close()
-
-    assert waiting == 0
-    assert "Graded by Ann (done), Ben (done)." in graders
-
-
-REASONS = """async () => {
-  const {refusalOf, refusalOfCopy, refusalOfGrader} = await import("/page/js/refusals.js");
-  const server = {double_grading: true}, photograph = {state: "failed", grading: null};
-  const copyOf = (grader, author) => refusalOfCopy({author, photograph: {grading: {grader}}});
-  const decides = (grader, author) => refusalOfGrader({gradings: [{grader}]}, author);
-  return {
-    failed: refusalOf({server, photograph, view: {result: null, gradings: null}, author: "Ann"}, "Ann"),
-    loading: refusalOf({server, photograph, view: {result: {}, gradings: null}, author: "Ann"}, "Ann"),
-    copies: [["Ann", "ann"], ["Strau\u00df", "STRAUSS"], ["Ann", "Ben"], ["Ann", ""], ["Ann", "Ann"]].map(
-      (names) => copyOf(...names)),
-    graders: [["Strau\u00df", "STRAUSS"], ["Ren\u00e9", "RENE\u0301"], ["Ann", "Anne"]].map(
-      (names) => decides(...names)),
-  };
-}"""
-"""What refusals.js says of photographs and of names."""
-
-
-def test_a_refusal_advises_what_can_be_done(browser, address):
-    page = tiny_page.new_context(browser).new_page()
-    page.goto(address)
-    reasons = page.evaluate(REASONS)
-    page.close()
-
-    assert reasons["failed"] == ""  # it has nothing to grade
-    assert reasons["loading"] == "The gradings of this photograph are being loaded."
-    assert reasons["copies"] == [
-        'This is the grading of Ann: enter the name exactly as "Ann".',
-        'This is the grading of Strauß: enter the name exactly as "Strauß".',
-        "This is the grading of Ann: begin your own.",
-        "This is the grading of Ann: begin your own.",
-        "",
-    ]
-    decides = "has graded this photograph: somebody else must decide."
-    assert reasons["graders"] == [f"Strauß {decides}", f"René {decides}", ""]
-
-
 REFUSALS = """() => {
   const reason = (selector) => {
     const control = document.querySelector(selector);
@@ -727,3 +667,63 @@ def test_where_gradings_cannot_be_read_the_server_decides(browser, address):
     assert waiting == ["The gradings of this photograph are being loaded."] * 4
     assert tool == "brush"
     assert failed == [""] * 4
+
+
+def test_an_open_page_offers_to_decide_when_the_last_grader_is_done_elsewhere(browser, address):
+    request = tiny_page.new_context(browser).request
+    identifier = photograph(request, address, "elsewhere")
+    page = open_as(browser, address, identifier, "Carol")
+    page.locator("#grading-begin").wait_for()
+    tiny_page.until_connected(page)
+    copies = {}
+    for grader in ("Ann", "Ben", "Dan"):
+        begun = request.post(f"{address}/api/photographs/{identifier}/gradings", data={"grader": grader})
+        copies[grader] = begun.json()["id"]
+    page.locator("#grading", has_text="Dan (under way)").wait_for()
+    for grader in ("Ann", "Ben"):
+        request.put(f"{address}/api/photographs/{copies[grader]}/grading", data={"done": True})
+    page.locator("#grading", has_text="Ben (done)").wait_for()
+    waiting = page.locator("#adjudicate").count()
+    request.delete(f"{address}/api/photographs/{copies['Dan']}")
+    page.locator("#adjudicate").wait_for()
+    graders = said(page)
+    page.close()
+
+    assert waiting == 0
+    assert "Graded by Ann (done), Ben (done)." in graders
+
+
+REASONS = """async () => {
+  const {refusalOf, refusalOfCopy, refusalOfGrader} = await import("/page/js/refusals.js");
+  const server = {double_grading: true}, photograph = {state: "failed", grading: null};
+  const copyOf = (grader, author) => refusalOfCopy({author, photograph: {grading: {grader}}});
+  const decides = (grader, author) => refusalOfGrader({gradings: [{grader}]}, author);
+  return {
+    failed: refusalOf({server, photograph, view: {result: null, gradings: null}, author: "Ann"}, "Ann"),
+    loading: refusalOf({server, photograph, view: {result: {}, gradings: null}, author: "Ann"}, "Ann"),
+    copies: [["Ann", "ann"], ["Strau\u00df", "STRAUSS"], ["Ann", "Ben"], ["Ann", ""], ["Ann", "Ann"]].map(
+      (names) => copyOf(...names)),
+    graders: [["Strau\u00df", "STRAUSS"], ["Ren\u00e9", "RENE\u0301"], ["Ann", "Anne"]].map(
+      (names) => decides(...names)),
+  };
+}"""
+"""What refusals.js says of photographs and of names."""
+
+
+def test_a_refusal_advises_what_can_be_done(browser, address):
+    page = tiny_page.new_context(browser).new_page()
+    page.goto(address)
+    reasons = page.evaluate(REASONS)
+    page.close()
+
+    assert reasons["failed"] == ""  # it has nothing to grade
+    assert reasons["loading"] == "The gradings of this photograph are being loaded."
+    assert reasons["copies"] == [
+        'This is the grading of Ann: enter the name exactly as "Ann".',
+        'This is the grading of Strauß: enter the name exactly as "Strauß".',
+        "This is the grading of Ann: begin your own.",
+        "This is the grading of Ann: begin your own.",
+        "",
+    ]
+    decides = "has graded this photograph: somebody else must decide."
+    assert reasons["graders"] == [f"Strauß {decides}", f"René {decides}", ""]
