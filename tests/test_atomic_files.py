@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -257,6 +258,59 @@ def test_removing_a_missing_file_is_no_error_and_removing_a_folder_is_one(tmp_pa
 
     with pytest.raises(OutputError, match="folder"):
         atomic_files.remove(tmp_path / "folder")
+
+
+RESERVER = """
+import sys
+from pathlib import Path
+from foveate import atomic_files
+
+with atomic_files.reserve(Path(sys.argv[1])):
+    print("reserved", flush=True)
+    sys.stdin.read()
+"""
+
+
+def assert_refused(folder, **options):
+    line = f"^another run is writing to {re.escape(str(folder))}; wait for it, or choose another --out$"
+    with pytest.raises(OutputError, match=line), atomic_files.reserve(folder, **options):
+        pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no locks of folders")
+def test_a_folder_is_reserved_for_one_run_or_for_several_that_share_it(tmp_path):
+    folder = tmp_path / "new" / "out"
+    with atomic_files.reserve(folder) as leftover_age:
+        assert leftover_age == 0
+        assert_refused(folder)
+        assert_refused(folder, shared=True)
+    with atomic_files.reserve(folder, shared=True) as leftover_age, atomic_files.reserve(folder, shared=True):
+        assert leftover_age == atomic_files.LEFTOVER_SECONDS
+        assert_refused(folder)
+    with atomic_files.reserve(folder):
+        assert list(folder.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no locks of folders")
+def test_a_killed_run_leaves_its_folder_free(tmp_path):
+    line = [sys.executable, "-c", RESERVER, str(tmp_path)]
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "reserved\n"
+        assert_refused(tmp_path)
+        process.kill()
+        process.wait()
+        with atomic_files.reserve(tmp_path):
+            assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no locks of folders")
+def test_where_a_disk_has_no_locks_runs_go_on_and_leave_young_files_alone(tmp_path, monkeypatch):
+    def refuse(descriptor, operation):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with atomic_files.reserve(tmp_path), atomic_files.reserve(tmp_path) as leftover_age:
+        assert leftover_age == atomic_files.LEFTOVER_SECONDS
 
 
 def write_version(folder, version):

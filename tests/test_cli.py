@@ -1,6 +1,8 @@
 """The command line: exit codes, one line for an error, and JSON for programs."""
 
 import csv
+import errno
+import io
 import json
 import os
 import re
@@ -16,7 +18,9 @@ import tiny_package
 from PIL import Image
 
 from foveate import cli, models
-from foveate.cli import options
+from foveate.cli import options, progress, signals
+from foveate.inference.batch import Progress
+from foveate.writers import SummaryRow
 
 
 @pytest.fixture
@@ -258,6 +262,35 @@ def test_an_address_where_a_command_writes_to_this_machine_is_exit_code_2(
     assert err == (
         "foveate: s3://bucket/x: is not on this machine; give a path. Only predict --on uses buckets. "
         f"See foveate {re.match(r'[a-z]+( check| split| pull| watch| key)?', line)[0]} --help.\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("predict photos --out {}", "--out"),
+        ("predict photos --on local --out {}", "--out"),
+        ("predict photos {} --out out", "PATH"),
+        ("evaluate --data photos --out {}", "--out"),
+        ("data check photos --out {}", "--out"),
+        ("data split photos --out {}", "--out"),
+        ("dicom pull http://host --study 1 --out {}", "--out"),
+        ("dicom key {}", "the path"),
+        ("train tiny-task --data photos --out {}", "--out"),
+        ("release tiny-task --data photos --run run --to {}", "--to"),
+        ("serve --data {}", "--data"),
+    ],
+)
+def test_an_empty_path_is_not_taken_for_the_current_folder(foveate, tmp_path, monkeypatch, line, name):
+    monkeypatch.chdir(tmp_path)
+
+    code, out, err = foveate(*(word.format("") for word in line.split()))
+
+    assert (code, out) == (2, "")
+    assert err == (
+        f"foveate: {name} is empty, as from a variable that is not set; give a path. "
+        f"See foveate {re.match(r'[a-z]+( check| split| pull| key)?', line)[0]} --help.\n"
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -536,6 +569,75 @@ def test_models_show_prints_the_whole_manifest_for_programs(foveate, model):
     assert json.loads(out) == json.loads((model / "manifest.json").read_text())
 
 
+class Stream(io.StringIO):
+    """A stream of a terminal or a file, which may be one that cannot be written."""
+
+    def __init__(self, *, is_terminal, error_number=0):
+        super().__init__()
+        self._is_terminal, self._error_number = is_terminal, error_number
+
+    def isatty(self):
+        return self._is_terminal
+
+    def write(self, text):
+        if self._error_number:
+            raise OSError(self._error_number, os.strerror(self._error_number))
+        return super().write(text)
+
+
+@pytest.mark.parametrize(
+    ("stream", "is_lost"),
+    [
+        ((False, errno.ENOSPC), True),
+        ((False, errno.EDQUOT), True),
+        ((False, errno.EFBIG), True),
+        ((False, errno.EIO), True),
+        ((True, errno.EIO), False),  # a terminal that was closed
+        ((False, errno.EPIPE), False),
+    ],
+)
+def test_output_that_is_lost_is_exit_code_1_unless_its_reader_is_gone(
+    model, monkeypatch, capsys, stream, is_lost
+):
+    is_terminal, number = stream
+    for line, code in ((["models", "show", str(model), "--json"], 0), (["models", "bogus"], 2)):
+        monkeypatch.setattr(sys, "stdout", Stream(is_terminal=is_terminal, error_number=number))
+        assert cli.run(line) == (code or int(is_lost))
+
+    first = capsys.readouterr().err.splitlines()[0]
+    reason = f"standard output cannot be written ({os.strerror(number)})"
+    assert (first == f"foveate: {reason}; free some space, or send it elsewhere") == is_lost
+
+
+NAME = "[/]\x1b[31mleft\neye"
+"""A name that a terminal and rich would obey."""
+
+
+def show_all():
+    with progress.progress_display() as show:
+        show(Progress(done=1, total=2, share=0.0, name=NAME, row=SummaryRow(name=NAME, status="ok")))
+    with progress.case_display(2) as show:
+        show(1, NAME)
+
+
+def test_a_name_is_one_line_of_the_progress_and_no_command_of_the_terminal(capsys):
+    show_all()
+
+    assert capsys.readouterr().err == f"[1/2] {NAME!r}: ok\n[1/2] {NAME!r}\n"
+
+
+def test_a_name_is_shown_beside_a_bar_as_it_is_in_lines(monkeypatch):
+    terminal = Stream(is_terminal=True)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+
+    show_all()
+
+    assert terminal.getvalue().count(repr(NAME)) >= 2
+    assert "\x1b[31mleft" not in terminal.getvalue()
+
+
 def test_help_and_version_are_exit_code_0(foveate):
     for line in (["--help"], ["predict", "--help"], ["models", "--help"], ["--version"], []):
         code, out, err = foveate(*line)
@@ -560,6 +662,7 @@ from foveate import cli
 from foveate.inference import batch
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, where the tests run in the background
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 def wait(*arguments, **callbacks):  # a photograph that never ends, with a report now and then
     sys.stdout.write("waiting\\n")  # in one piece, whoever else waits
@@ -575,7 +678,10 @@ sys.exit(cli.run(sys.argv[1:]))
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-@pytest.mark.parametrize("signalled", [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
+@pytest.mark.parametrize(
+    "signalled",
+    [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated"), (signal.SIGHUP, "terminated")],
+)
 def test_an_interrupt_is_one_line_and_its_exit_code(folder, model, tmp_path, signalled, workers):
     number, word = signalled
     line = [sys.executable, "-c", WAITING, "predict", folder, "--out", tmp_path / "out", "--model", model]
@@ -617,6 +723,90 @@ def test_only_what_can_be_resumed_is_said_to_be(foveate, monkeypatch):
     for command in cli.RESUMABLE:
         assert "--resume" in foveate(command, "--help")[1]
     assert "--resume" not in foveate("evaluate", "--help")[1]
+
+
+ENDING = WAITING.replace(
+    "batch.segment = wait",
+    """
+from foveate import writers
+from foveate.cli import signals
+
+write_summary = writers.write_summary
+
+def write_slowly(*arguments):
+    print("ending", flush=True)
+    time.sleep(1)
+    write_summary(*arguments)
+
+batch.segment, writers.write_summary = wait, write_slowly
+signals.GRACE_SECONDS = float(sys.argv.pop(1))
+""",
+)
+"""A command that takes a second to end, and the time that it is given for that."""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("grace", [600.0, 0.0])
+def test_a_second_signal_ends_a_command_at_once_only_if_its_end_takes_long(
+    folder, model, tmp_path, number, grace
+):
+    line = [sys.executable, "-c", ENDING, str(grace), "predict", folder, "--out", tmp_path / "out"]
+    line += ["--model", model, "--workers", "2"]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "waiting\n"
+        process.send_signal(number)
+        while process.stdout.readline() != "ending\n":
+            pass
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+
+    word = "interrupted" if number == signal.SIGINT else "terminated"
+    assert process.returncode == 128 + number
+    assert err == (f"foveate: {word}; continue a run with --resume\n" if grace else "")
+    assert (tmp_path / "out" / "summary.csv").exists() == (grace > 0)
+
+
+def test_a_signal_that_is_ignored_stays_ignored(monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with signals.SignalHandler().installed():
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_an_interrupt_that_a_library_makes_another_error_of_is_an_interrupt(foveate, monkeypatch):
+    def imported(arguments):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ImportError("initialization failed") from None
+
+    monkeypatch.setattr(cli, "app", imported)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert foveate("models") == (130, "", "foveate: interrupted\n")
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+IMPORTING = """
+import runpy, sys
+
+class Interrupted:
+    def find_spec(self, name, *arguments):
+        if name == "cyclopts":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupted())
+runpy.run_module("foveate", run_name="__main__")
+"""
+
+
+def test_an_interrupt_while_the_command_line_is_imported_is_one_line():
+    done = subprocess.run([sys.executable, "-c", IMPORTING], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "foveate: interrupted\n")
 
 
 def test_a_command_leaves_the_handling_of_signals_as_it_was(foveate):

@@ -13,7 +13,7 @@ import tiny_archive
 import tiny_dicom
 import tiny_package
 
-from foveate import cli
+from foveate import atomic_files, cli
 from foveate.cli import dicom_key
 
 needs_orthanc = pytest.mark.skipif(
@@ -270,6 +270,20 @@ def test_limits_of_the_server_that_are_none_are_refused(foveate, tmp_path, optio
     assert code == 1
     assert line in err
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no locks of folders")
+def test_a_second_watch_in_the_same_folder_is_refused(foveate, package, tmp_path):
+    with atomic_files.reserve(tmp_path / "out"):
+        code, out, err = foveate(
+            "dicom", "watch", "http://127.0.0.1:9", "--out", tmp_path / "out", "--model", package, "--once"
+        )
+
+    assert (code, out) == (1, "")
+    assert (
+        err
+        == f"foveate: another run is writing to {tmp_path / 'out'}; wait for it, or choose another --out\n"
+    )
 
 
 def test_a_host_that_is_none_is_refused(foveate, tmp_path):

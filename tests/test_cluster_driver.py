@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import sys
 import time
 
 import pytest
@@ -20,7 +21,7 @@ from tiny_cluster import (
     success,
 )
 
-from foveate import photographs
+from foveate import atomic_files, photographs
 from foveate.cluster import Placement, driver, event_log
 from foveate.cluster.executors import WorkerLost
 from foveate.cluster.inventory import Share
@@ -429,6 +430,30 @@ def test_a_target_that_is_not_free_is_refused(eyes, model, tmp_path):
         OutputError, match=r"already contains manifest/order.json; continue that run with --resume"
     ):
         driver.run(cluster_job(eyes, out, model), executor.start)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no locks of folders")
+def test_workers_and_a_run_without_workers_refuse_each_others_folder(forty_files, model, tmp_path):
+    out, refused = tmp_path / "out", []
+
+    def reserve_meanwhile(shard):
+        with atomic_files.reserve(out, shared=True):  # as another driver
+            pass
+        with (
+            pytest.raises(OutputError, match="another run is writing to") as error,
+            atomic_files.reserve(out),
+        ):
+            pass
+        refused.append(error)
+        return all_succeed(shard)
+
+    driver.run(cluster_job(forty_files, out, model), ScriptedExecutor(reserve_meanwhile).start)
+    assert refused
+    with (
+        atomic_files.reserve(out),
+        pytest.raises(OutputError, match=f"another run is writing to {out}; wait"),
+    ):
+        driver.run(cluster_job(forty_files, out, model, resume=True), ScriptedExecutor(all_succeed).start)
 
 
 def test_a_folder_with_results_but_no_run_is_refused(eyes, model, tmp_path):

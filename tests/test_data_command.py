@@ -3,13 +3,15 @@
 import csv
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
 import tiny_layouts
 
-from foveate import cli
+from foveate import atomic_files, cli
 from foveate.datasets import contact, facts, splits
+from foveate.writers import overlays
 
 PAGE = Path(__file__).parent.parent / "docs" / "data.md"
 
@@ -67,7 +69,7 @@ def test_an_interrupted_check_leaves_the_earlier_one_whole(tmp_path, run_data, m
             raise KeyboardInterrupt
         return b"of the later check"
 
-    monkeypatch.setattr(contact, "jpeg", interrupted)
+    monkeypatch.setattr(overlays, "jpeg", interrupted)
     assert run_data(*arguments, "--replace")[0] == 130
 
     assert {path.name: path.read_bytes() for path in out.iterdir()} == first
@@ -75,6 +77,22 @@ def test_an_interrupted_check_leaves_the_earlier_one_whole(tmp_path, run_data, m
     assert run_data(*arguments, "--replace")[0] == 0
     assert sorted(path.name for path in out.iterdir()) == sorted(first)
     assert (out / "contact-1.jpg").read_bytes() == b"of the later check"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no locks of folders")
+def test_a_second_check_into_the_same_folder_is_refused_and_destroys_nothing(tmp_path, run_data):
+    unfinished = tmp_path / "out" / ".foveate-0123456789abcdef.part"
+    tiny_layouts.idrid(tmp_path / "set")
+    with atomic_files.reserve(tmp_path / "out"):
+        unfinished.write_bytes(b"x")
+        code, out, err = run_data("check", tmp_path / "set", "--out", tmp_path / "out")
+        assert unfinished.exists()
+
+    assert (code, out) == (1, "")
+    assert (
+        err
+        == f"foveate: another run is writing to {tmp_path / 'out'}; wait for it, or choose another --out\n"
+    )
 
 
 def test_an_earlier_check_is_replaced_on_request_alone(tmp_path, run_data):

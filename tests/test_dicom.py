@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 import threading
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -555,6 +556,17 @@ def test_a_study_whose_results_cannot_be_asked_for_is_set_aside(model, tmp_path,
     assert json.loads((tmp_path / "set-aside.json").read_text()) == {
         "1.2": "holds 'a/b', which is not a valid UID"
     }
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no locks of folders")
+def test_photographs_are_not_pulled_into_a_folder_that_another_run_writes_to(tmp_path):
+    unfinished = tmp_path / ".foveate-0123456789abcdef.part"
+    unfinished.write_bytes(b"x")
+
+    with atomic_files.reserve(tmp_path), pytest.raises(OutputError, match="another run is writing to"):
+        transfer.pull(TwoStudies("http://127.0.0.1:9"), tmp_path, ["1.2"])
+
+    assert unfinished.exists()
 
 
 def test_a_bug_in_one_photograph_does_not_end_the_watch(model, tmp_path, monkeypatch):

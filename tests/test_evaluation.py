@@ -16,7 +16,7 @@ import tiny_layouts
 import tiny_package
 from PIL import Image
 
-from foveate import cli, evaluation, metrics
+from foveate import atomic_files, cli, evaluation, metrics
 from foveate.datasets import Case
 from foveate.errors import DatasetError, FieldError, LesionError, OutputError, PhotographError
 from foveate.evaluation import (
@@ -610,6 +610,20 @@ def test_an_earlier_evaluation_is_replaced_on_request_alone(own_set, tmp_path, c
 
     assert cli.run([*common, *model, "--threshold", "EX=0.25", "--replace"]) == 0
     assert (out / "metrics.json").read_bytes() != first["metrics.json"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no locks of folders")
+def test_a_second_evaluation_into_the_same_folder_is_refused(own_set, tmp_path, capsys):
+    out, data = tmp_path / "out", as_idrid(own_set)
+    model = str(tiny_package.build(tmp_path / "tiny"))
+    with atomic_files.reserve(out):
+        code = cli.run(
+            ["evaluate", "--data", str(data), "--lesions", "EX", "--out", str(out), "--model", model]
+        )
+
+    assert code == 1
+    assert f"foveate: another run is writing to {out}; wait for it" in capsys.readouterr().err
+    assert list(out.iterdir()) == []
 
 
 def test_best_effort_is_scored_under_its_name(own_set, tmp_path):

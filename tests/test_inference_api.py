@@ -353,6 +353,20 @@ def test_nothing_is_written_into_the_folder_of_a_run_of_workers(model, result, e
     assert files_of(tmp_path) == before
 
 
+def test_a_run_that_begins_while_a_result_is_made_is_not_mixed_with_it(result, tmp_path, monkeypatch):
+    real = tables.to_json
+
+    def to_json(content):
+        (tmp_path / "run.json").write_text('{"foveate": "0.1.0"}')
+        return real(content)
+
+    monkeypatch.setattr(tables, "to_json", to_json)
+    with pytest.raises(OutputError, match="holds a run of predict, which --resume continues; choose another"):
+        result.save(tmp_path)
+
+    assert set(files_of(tmp_path)) == {"run.json"}
+
+
 def test_photographs_are_listed_once_for_a_single_worker(model, eye, tmp_path, monkeypatch):
     list_files, listed = photographs.list_files, []
 
@@ -435,6 +449,17 @@ for call in (
     lambda: model.predict([sys.argv[2]], sys.argv[3], format="jpg"),
     lambda: DicomRequest(kinds=("SEG",), created=datetime.now()),
     lambda: DicomRequest(kinds=["seg"], created=datetime.now(), secret="0123456789abcdef"),
+    lambda: model.segment(sys.argv[2]),
+    lambda: model.segment(eye.pixels),
+    lambda: result.save(sys.argv[3], name=5),
+    lambda: result.save(sys.argv[3], name="left\\ud800"),
+    lambda: result.save("out\\ud800"),
+    lambda: result.save(""),
+    lambda: result.save(5),
+    lambda: model.predict([sys.argv[2]], ""),
+    lambda: model.predict([], sys.argv[3]),
+    lambda: model.predict([], sys.argv[3], workers=2),
+    lambda: model.predict(["", sys.argv[2]], sys.argv[3]),
 ):
     try:
         print("done:", call())
@@ -449,6 +474,7 @@ def test_a_word_that_is_no_choice_is_refused_and_no_other_is_taken_for_it(folder
         capture_output=True,
         text=True,
         check=True,
+        cwd=tmp_path,
     )
 
     assert done.stdout.splitlines() == [
@@ -469,8 +495,26 @@ def test_a_word_that_is_no_choice_is_refused_and_no_other_is_taken_for_it(folder
         *["SettingError format 'jpg' is unknown; choose one of png, png16, tiff, npz"] * 3,
         "SettingError DICOM object 'SEG' is unknown; choose one of seg, sr, prob",
         "SettingError the secret must be bytes, at least 16; make one with foveate dicom key FILE",
+        *[
+            f"PhotographError the photograph is of type {name}; give what foveate.read(path) or "
+            "foveate.from_array(pixels) returns"
+            for name in ("str", "ndarray")
+        ],
+        *[
+            f"OutputError {name} is not a valid name for results; give a relative path such as "
+            "name='clinic/left'"
+            for name in ("5", r"'left\ud800'")
+        ],
+        r"OutputError 'out\ud800': cannot be written (it holds half a character): "
+        "the disk does not allow such a name; choose another one",
+        *[
+            f"OutputError {out} is no folder for results; give a path, such as 'out'"
+            for out in ("''", "5", "''")
+        ],
+        *["PhotographError the list of paths is empty; name at least one photograph, folder or glob"] * 2,
+        "PhotographError '' is no path; name a photograph, folder or glob ('.' is the current folder)",
     ]
-    assert not (tmp_path / "out").exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 NUMPY = """

@@ -765,6 +765,43 @@ def test_a_run_that_takes_the_drafts_of_another_for_leftovers_loses_no_result(fi
     } == {name: content for name, content in before.items() if "/b" in name}
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no locks of folders")
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_second_run_into_the_same_folder_is_refused_and_destroys_nothing(
+    job, undisturbed, monkeypatch, resume
+):
+    real, refused = tables.to_json, []
+
+    def to_json(content):  # while the files of a photograph are being written
+        with pytest.raises(OutputError) as error:
+            run(replace(job, resume=resume, engine=Red()))
+        refused.append(str(error.value))
+        return real(content)
+
+    monkeypatch.setattr(tables, "to_json", to_json)
+    report = run(job)
+
+    assert not report.failures
+    assert refused == [f"another run is writing to {job.out}; wait for it, or choose another --out"] * 3
+    assert tree(job.out) == tree(undisturbed)
+
+
+@pytest.mark.parametrize("has_locks", [False, True])
+def test_a_run_removes_young_unfinished_files_only_if_no_other_can_be_writing(job, monkeypatch, has_locks):
+    def refuse(descriptor, operation):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    if not has_locks:
+        monkeypatch.setattr("fcntl.flock", refuse)
+    unfinished = job.out / ".foveate-0123456789abcdef.part"
+    job.out.mkdir()
+    unfinished.write_bytes(b"x")
+
+    run(job)
+
+    assert unfinished.exists() != has_locks
+
+
 def test_resume_into_an_empty_folder_is_a_run(job, undisturbed):
     assert computed(replace(job, resume=True)) == {"a", "b", "clinic/a"}
     assert tree(job.out) == tree(undisturbed)

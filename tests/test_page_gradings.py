@@ -612,6 +612,35 @@ def test_what_the_server_would_refuse_is_disabled_and_says_why(browser, address)
     assert by_grader == ["Ann has graded this photograph: somebody else must decide."] * 3 + [""]
 
 
+def test_what_a_name_may_do_follows_it_while_it_is_typed(browser, address):
+    request = tiny_page.new_context(browser).request
+    carol = open_as(browser, address, graded_by_two(request, address, "typed"), "Carol")
+    carol.locator("#adjudicate").wait_for()
+    may_decide = []
+    for name in ("ann", "Carol"):
+        carol.locator("#author").fill(name)  # the field is not left yet
+        may_decide.append(carol.locator("#adjudicate").is_enabled())
+    carol.locator("#adjudicate").click()
+    carol.locator("#grading", has_text="Decided by Carol").wait_for()
+    tiny_page.until_drawn(carol)
+    carol.evaluate("() => foveate.state.set({tool: 'brush'}, 'tool')")
+    box, tools = carol.locator("#layer-canvas").bounding_box(), []
+    carol.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    carol.mouse.down()
+    for name in ("ann", "Carol"):
+        carol.evaluate("(author) => foveate.state.set({author}, 'author')", name)
+        tools.append(carol.evaluate("() => foveate.state.tool"))
+    carol.mouse.up()
+    tiny_page.until(carol, "() => foveate.isIdle()")
+    tools.append(carol.evaluate("() => foveate.state.tool"))
+    carol.locator("#author").fill("ann")
+    tools.append(carol.evaluate("() => foveate.state.tool"))
+    carol.close()
+
+    assert may_decide == [False, True]
+    assert tools == ["brush", "brush", "brush", "move"]
+
+
 def test_where_gradings_cannot_be_read_the_server_decides(browser, address):
     page = tiny_page.new_context(browser).new_page()
     identifier = photograph(page.request, address, "unread")
@@ -626,6 +655,9 @@ def test_where_gradings_cannot_be_read_the_server_decides(browser, address):
     tiny_page.until_answer(page, lambda: held, bool)
     tiny_page.until(page, "() => window.foveate?.state.view?.corrections")
     waiting = refused(page)
+    page.evaluate("() => foveate.state.set({tool: 'brush'}, 'tool')")
+    page.evaluate("() => foveate.state.emit('author')")
+    tool = page.evaluate("() => foveate.state.tool")
     for route in held:
         route.fulfill(status=429, json=busy)
     page.locator("#message", has_text="The gradings could not be read").wait_for()
@@ -633,4 +665,65 @@ def test_where_gradings_cannot_be_read_the_server_decides(browser, address):
     page.close()
 
     assert waiting == ["The gradings of this photograph are being loaded."] * 4
+    assert tool == "brush"
     assert failed == [""] * 4
+
+
+def test_an_open_page_offers_to_decide_when_the_last_grader_is_done_elsewhere(browser, address):
+    request = tiny_page.new_context(browser).request
+    identifier = photograph(request, address, "elsewhere")
+    page = open_as(browser, address, identifier, "Carol")
+    page.locator("#grading-begin").wait_for()
+    tiny_page.until_connected(page)
+    copies = {}
+    for grader in ("Ann", "Ben", "Dan"):
+        begun = request.post(f"{address}/api/photographs/{identifier}/gradings", data={"grader": grader})
+        copies[grader] = begun.json()["id"]
+    page.locator("#grading", has_text="Dan (under way)").wait_for()
+    for grader in ("Ann", "Ben"):
+        request.put(f"{address}/api/photographs/{copies[grader]}/grading", data={"done": True})
+    page.locator("#grading", has_text="Ben (done)").wait_for()
+    waiting = page.locator("#adjudicate").count()
+    request.delete(f"{address}/api/photographs/{copies['Dan']}")
+    page.locator("#adjudicate").wait_for()
+    graders = said(page)
+    page.close()
+
+    assert waiting == 0
+    assert "Graded by Ann (done), Ben (done)." in graders
+
+
+REASONS = """async () => {
+  const {refusalOf, refusalOfCopy, refusalOfGrader} = await import("/page/js/refusals.js");
+  const server = {double_grading: true}, photograph = {state: "failed", grading: null};
+  const copyOf = (grader, author) => refusalOfCopy({author, photograph: {grading: {grader}}});
+  const decides = (grader, author) => refusalOfGrader({gradings: [{grader}]}, author);
+  return {
+    failed: refusalOf({server, photograph, view: {result: null, gradings: null}, author: "Ann"}, "Ann"),
+    loading: refusalOf({server, photograph, view: {result: {}, gradings: null}, author: "Ann"}, "Ann"),
+    copies: [["Ann", "ann"], ["Strau\u00df", "STRAUSS"], ["Ann", "Ben"], ["Ann", ""], ["Ann", "Ann"]].map(
+      (names) => copyOf(...names)),
+    graders: [["Strau\u00df", "STRAUSS"], ["Ren\u00e9", "RENE\u0301"], ["Ann", "Anne"]].map(
+      (names) => decides(...names)),
+  };
+}"""
+"""What refusals.js says of photographs and of names."""
+
+
+def test_a_refusal_advises_what_can_be_done(browser, address):
+    page = tiny_page.new_context(browser).new_page()
+    page.goto(address)
+    reasons = page.evaluate(REASONS)
+    page.close()
+
+    assert reasons["failed"] == ""  # it has nothing to grade
+    assert reasons["loading"] == "The gradings of this photograph are being loaded."
+    assert reasons["copies"] == [
+        'This is the grading of Ann: enter the name exactly as "Ann".',
+        'This is the grading of Strauß: enter the name exactly as "Strauß".',
+        "This is the grading of Ann: begin your own.",
+        "This is the grading of Ann: begin your own.",
+        "",
+    ]
+    decides = "has graded this photograph: somebody else must decide."
+    assert reasons["graders"] == [f"Strauß {decides}", f"René {decides}", ""]

@@ -408,8 +408,8 @@ def test_a_report_that_lacks_photographs_says_so(dropped):
     told = {"state": "done", "total": 3, "error": None, "paper": "a4", "batch": "0" * 32}
     lines = []
     dropped.route("**/api/report-jobs/*", lambda route: progress(route, told))
-    for done in (3, 2, 1):
-        told["done"] = done
+    for done, without_result in ((3, 0), (2, 0), (1, 0), (3, 1)):
+        told |= {"done": done, "without_result": without_result}
         with dropped.expect_response(
             lambda answer: "/api/report-jobs/" in answer.url and answer.request.method == "GET"
         ):
@@ -420,8 +420,9 @@ def test_a_report_that_lacks_photographs_says_so(dropped):
 
     assert lines == [
         [],
-        ["1 of 3 photographs was being analysed again and is not in it; make it again."],
-        ["2 of 3 photographs were being analysed again and are not in it; make it again."],
+        ["1 of 3 photographs had no result and is not in it; make it again."],
+        ["2 of 3 photographs had no result and are not in it; make it again."],
+        ["1 of 4 photographs had no result and is not in it; make it again."],
     ]
 
 

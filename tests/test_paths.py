@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import sys
 import unicodedata
 from pathlib import Path
 
@@ -81,6 +82,18 @@ def test_nothing_is_at_a_path_with_a_null_character(tmp_path):
     assert real_path(tmp_path / "a\0b") == f"{tmp_path}/a\0b"
     with pytest.raises(OSError, match="null character"):
         file_digest(tmp_path / "a\0b")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="on Windows, a name may hold half a character")
+def test_a_path_with_half_a_character_is_one_that_cannot_exist(tmp_path):
+    path = tmp_path / "a\ud800b"
+
+    assert real_path(path) == str(path)
+    for use in (lambda path: atomic_files.write_file(path, b"x"), foveate.read):
+        with pytest.raises(
+            FoveateError, match=r"a\\ud800b': cannot be .* \(it holds half a character\)[;:] "
+        ):
+            use(path)
 
 
 PACKAGE = Path(foveate.__file__).parent

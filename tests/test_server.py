@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import signal
 import sqlite3
 import sys
 import threading
@@ -765,6 +766,17 @@ def test_a_start_that_ends_without_an_error_is_no_success(tmp_path, monkeypatch)
 
     with pytest.raises(OutputError, match="could not start"):
         serving.serve(Options(data=tmp_path / "data", port=0), lambda address: None)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGHUP")
+def test_a_terminal_that_is_closed_stops_the_server_as_sigterm_does(tmp_path, monkeypatch):
+    monkeypatch.setattr("uvicorn.Server.run", lambda self, sockets: signal.raise_signal(signal.SIGHUP))
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        serving.serve(Options(data=tmp_path / "data", port=0), lambda address: None)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_settings_that_make_no_sense_are_refused(tmp_path):

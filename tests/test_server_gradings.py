@@ -19,6 +19,8 @@ from tiny_server import done, grey, png
 
 from foveate.metrics import cohen_kappa
 from foveate.server.errors import ServiceError
+from foveate.server.review import agreement
+from foveate.server.review.agreement import Agreements, GradedCopies
 from foveate.server.review.corrections import Corrections
 from foveate.server.review.gradings import Gradings, starting_mask
 from foveate.server.review.measures import PhotographMeasures
@@ -276,6 +278,43 @@ def test_no_subscriber_is_told_of_a_grading(graded):
     assert copy not in told
 
 
+def test_subscribers_are_told_of_a_photograph_whose_grading_begins_is_done_or_is_deleted(graded):
+    photograph, marker = done(graded)["id"], done(graded)["id"]
+    events = tiny_server.stream(graded)
+    next(events)
+    told, copies = [], []
+
+    def act(number, action):
+        action()
+        spacing = round(0.013 + number / 10_000, 4)
+        graded.patch(f"/api/photographs/{marker}", json={"spacing_mm": spacing})
+        lines = [next(events).replace(": ", ":")]
+        while f'"spacing_mm":{spacing}' not in lines[-1]:
+            lines.append(next(events).replace(": ", ":"))
+        changed = [line for line in lines if f'"id":"{photograph}"' in line and "event:photograph" in line]
+        told.append(len(changed))
+
+    act(1, lambda: copies.append(begin(graded, photograph, "Ann")["id"]))
+    act(2, lambda: finish(graded, copies[0]))
+    act(3, lambda: finish(graded, copies[0], is_done=False))
+    act(4, lambda: graded.delete(f"/api/photographs/{copies[0]}"))
+
+    assert told == [1, 1, 1, 1]
+    assert gradings(graded, photograph)["gradings"] == []
+
+
+def test_a_photograph_that_failed_is_reviewed_without_graders_until_it_has_a_result(graded):
+    photograph = done(graded)["id"]
+    graded.service.database.update(photograph, state="failed")
+    answer = graded.patch(f"/api/photographs/{photograph}", json={"reviewed": True, "reviewer": "Ann"})
+    graded.service.database.update(photograph, state="done")
+    with_result = graded.get(f"/api/photographs/{photograph}").json()
+
+    assert answer.status_code == 200, answer.text
+    assert (answer.json()["reviewed"], answer.json()["reviewed_before_grading"]) == (True, False)
+    assert (with_result["reviewed"], with_result["reviewed_before_grading"]) == (False, True)
+
+
 def test_a_photograph_waits_for_its_graders_and_a_grading_belongs_to_one(graded):
     photograph = done(graded)["id"]
     copy = begin(graded, photograph, "Ann")["id"]
@@ -406,6 +445,58 @@ def test_a_photograph_is_compared_once_for_all_tables(graded, monkeypatch):
     assert again == first
     assert more.startswith(first)
     assert "later" in more
+
+
+def test_each_photograph_is_compared_once_however_many_there_are(graded, monkeypatch):
+    copies = []
+    for _ in range(2):
+        photograph, *graders = both_done(graded)
+        records = [graded.service.record(identifier) for identifier in graders]
+        copies.append(
+            GradedCopies(
+                record=graded.service.record(photograph),
+                copies=tuple(zip(("Ann", "Ben"), records, strict=True)),
+            )
+        )
+    compared = []
+
+    def compare_many(graded_copies, measures):
+        compared.append(graded_copies.record.id)
+        return compare(graded_copies, measures)[:1] * 40_000
+
+    compare, agreements = agreement.compare, Agreements(graded.service.measures)
+    monkeypatch.setattr(agreement, "compare", compare_many)
+    first, second = copies
+    for each in (first, second, first, second):
+        assert len(agreements.pairs(each)) == 40_000
+    identifiers = [first.record.id, second.record.id]
+
+    assert compared == identifiers
+    agreements.forget(first.record.id)
+    agreements.pairs(first)
+    assert compared == [*identifiers, first.record.id]
+
+
+def test_what_is_deleted_while_it_is_compared_is_not_kept(graded, monkeypatch):
+    photograph, *graders = both_done(graded)
+    records = [graded.service.record(identifier) for identifier in graders]
+    copies = GradedCopies(
+        record=graded.service.record(photograph), copies=tuple(zip(("Ann", "Ben"), records, strict=True))
+    )
+    compared = []
+
+    def compare_late(graded_copies, measures):
+        compared.append(graded_copies.record.id)
+        if len(compared) == 1:
+            agreements.forget(photograph)
+        return compare(graded_copies, measures)
+
+    compare, agreements = agreement.compare, Agreements(graded.service.measures)
+    monkeypatch.setattr(agreement, "compare", compare_late)
+    for _ in range(3):
+        agreements.pairs(copies)
+
+    assert compared == [photograph] * 2
 
 
 @pytest.mark.parametrize("source", ["agreed", "either", "grader:Ann", "model"])

@@ -288,7 +288,7 @@ def test_a_report_of_a_batch_leaves_out_what_is_deleted_or_analysed_again_meanwh
         client.service.database.update(identifier, state="done")
     client.delete(f"/api/batches/{batch}")
 
-    line = "1 of 2 photographs was being analysed again and is not in this report; make it again."
+    line = "1 of 2 photographs had no result and is not in this report; make it again."
     assert page.status_code == 200, page.text
     assert page.text.count("<article>") == 1
     assert ">two</h1>" in page.text
@@ -297,6 +297,27 @@ def test_a_report_of_a_batch_leaves_out_what_is_deleted_or_analysed_again_meanwh
     if not is_deleted:
         message = nothing.json()["error"]["message"]
         assert message == "no photograph of the batch is done any more; wait until they are analysed"
+
+
+@pytest.mark.parametrize("format", ["report", "report.pdf"])
+def test_a_report_of_a_batch_says_how_many_of_its_photographs_have_no_result(client, monkeypatch, format):
+    batch = client.post("/api/batches", json={"name": "part"}).json()["id"]
+    identifiers = [done(client, name=f"{name}.png", batch=batch)["id"] for name in "abcd"]
+    for identifier, state in zip(identifiers[1:], ("queued", "failed", "running"), strict=True):
+        client.service.database.update(identifier, state=state)
+    made = []
+    keep = lambda title, pages, *more: made.extend(pages) or b"%PDF-"  # noqa: E731
+    monkeypatch.setattr(report_pdf, "pdf", keep)
+    monkeypatch.setattr(report_page, "html", lambda title, pages: made.extend(pages) or "")
+    answer = client.get(f"/api/batches/{batch}/{format}")
+    for identifier in identifiers:
+        client.service.database.update(identifier, state="done")
+    client.delete(f"/api/batches/{batch}")
+
+    assert answer.status_code == 200, answer.text
+    assert [page.remark for page in made] == [
+        "3 of 4 photographs had no result and are not in this report; make it again."
+    ]
 
 
 def test_the_remark_of_a_report_stands_above_its_first_page(client, filed):

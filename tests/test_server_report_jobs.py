@@ -109,12 +109,14 @@ def test_a_report_goes_with_a_photograph_that_it_shows(client, batch, held):
     assert not list(client.service.data_dir.incoming.glob("*.pdf"))
 
 
-def test_a_report_leaves_out_what_is_analysed_again_meanwhile_and_says_so(client, batch, held, monkeypatch):
+def test_a_report_leaves_out_what_has_no_result_and_says_so(client, batch, held, monkeypatch):
     pages, pdf = [], report_pdf.pdf
     monkeypatch.setattr(
         report_pdf, "pdf", lambda title, made, *more: pages.extend(made) or pdf(title, made, *more)
     )
     (last,) = client.get("/api/photographs", params={"batch": batch, "offset": 2}).json()["photographs"]
+    failed = done(client, name="failed.png", batch=batch)["id"]
+    client.service.database.update(failed, state="failed")
     job = begin(client, batch)
     until(client, job, lambda answer: answer.json()["done"] == 1)
     client.service.database.update(last["id"], state="running")
@@ -123,10 +125,10 @@ def test_a_report_leaves_out_what_is_analysed_again_meanwhile_and_says_so(client
     client.service.database.update(last["id"], state="done")
     made = client.get(f"/api/report-jobs/{job['id']}/report.pdf")
 
-    assert (told["state"], told["done"], told["total"]) == ("done", 2, 3)
+    assert (told["state"], told["done"], told["total"], told["without_result"]) == ("done", 2, 3, 1)
     assert len(re.findall(rb"/Type /Page\b(?!s)", made.content)) == 2
     assert [page.remark for page in pages] == [
-        "1 of 3 photographs was being analysed again and is not in this report; make it again.",
+        "2 of 4 photographs had no result and are not in this report; make it again.",
         "",
     ]
 

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -298,6 +299,15 @@ def test_the_command_trains_what_is_missing_and_writes_the_table(command, tmp_pa
         "comparison.md",
         "figure-2-EX.png",
     ]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no locks of folders")
+def test_a_second_comparison_into_the_same_folder_is_refused(command, tmp_path, capsys):
+    with atomic_files.reserve(tmp_path / "out"):
+        assert command() == 1
+
+    line = f"foveate: another run is writing to {tmp_path / 'out'}; wait for it, or choose another --out\n"
+    assert capsys.readouterr().err == line
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Write files and folders atomically: whole or not at all.
 
-Knows:   temporary names, renaming, and what to do about the operating system's errors.
+Knows:   temporary names, renaming, locks of folders, and what to do about the operating system's errors.
 Ignores: what the files contain.
 
 A file or folder appears under its own name only after all of it is on the disk. A process that is killed at
@@ -286,6 +286,43 @@ def exclusive(folder: Path) -> Iterator[None]:
                 stack.callback(os.close, descriptor)
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def reserve(folder: Path, *, shared: bool = False) -> Iterator[float]:
+    """Create a folder for results if it is missing, and refuse other runs in it until the block ends.
+
+    The lock is on the folder itself: it leaves no file, and the system removes it when the process ends, also
+    when it is killed. Windows and some network drives have no such locks: there no run is refused.
+
+    Args:
+        folder: folder of the results.
+        shared: whether runs that reserve the folder with the same argument may share it.
+
+    Yields:
+        The age in seconds from which unfinished files there belong to killed processes, for
+        `remove_leftovers`: 0 if no other run can be writing them.
+
+    Raises:
+        OutputError: another run has reserved the folder, or it cannot be created.
+    """
+    with errors_for(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        is_locked = False
+        if sys.platform != "win32":
+            try:
+                descriptor = os.open(folder, os.O_RDONLY)
+                stack.callback(os.close, descriptor)
+                fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+                is_locked = True
+            except BlockingIOError as error:
+                raise OutputError(
+                    f"another run is writing to {display_path(folder)}; wait for it, or choose another --out"
+                ) from error
+            except OSError:  # the disk has no locks, or the folder may be written but not read
+                pass
+        yield 0.0 if is_locked and not shared else LEFTOVER_SECONDS
 
 
 def remove_leftovers(folder: Path, *, deep: bool = True, min_age: float = 0.0) -> int:

@@ -35,17 +35,25 @@ def valid_path(path: Path) -> Path:
     """Return a path that the operating system can look up, before it is opened.
 
     Raises:
-        OSError: it holds a null character, for which Python's own functions raise ValueError, unlike for any
-            other path that cannot exist.
+        OSError: it holds a null character or half a character (a lone surrogate), for which Python's own
+            functions raise ValueError, unlike for any other path that cannot exist.
     """
-    if "\0" in str(path):
+    text = str(path)
+    if "\0" in text:
         raise OSError(errno.EINVAL, "it holds a null character")
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        raise OSError(errno.EINVAL, "it holds half a character") from None
     return path
 
 
 def real_path(path: Path | str) -> str:
     """Return an absolute path without links; where nothing can be at the path, the absolute path as it is."""
-    return os.path.abspath(path) if "\0" in str(path) else os.path.realpath(path)
+    try:
+        return os.path.realpath(valid_path(Path(path)))
+    except OSError:
+        return os.path.abspath(path)
 
 
 def file_digest(path: Path) -> str:

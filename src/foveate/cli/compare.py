@@ -25,6 +25,7 @@ from foveate.cli.train import (
 from foveate.datasets import Case, checks, layouts
 from foveate.inference.prepared_canvas import find_frame
 from foveate.lesions import select as select_lesions
+from foveate.paths import display_path
 from foveate.training import comparison, distributed, runner
 from foveate.training.comparison import LesionComparison, figure, tables
 from foveate.writers.tables import utf8
@@ -41,8 +42,14 @@ def compare(recipe: str, training: TrainingOptions, options: CompareOptions) -> 
         FoveateError: the comparison cannot be done, or this is one of several processes.
     """
     distributed.require_single_process(os.environ, "compare")
+    with atomic_files.reserve(options.out):
+        atomic_files.require_free(options.out, FILES, results="comparison", replace=options.replace)
+        _compare(recipe, training, options)
+
+
+def _compare(recipe: str, training: TrainingOptions, options: CompareOptions) -> None:
+    """Compare, in a folder that is free and reserved."""
     out = options.out
-    atomic_files.require_free(out, FILES, results="comparison", replace=options.replace)
     plan = make_plan(recipe, training, options.run or out / "run", options.fold)
     trained_lesions = plan.recipe.contract.lesions
     lesions = select_lesions(parse_codes(options.lesions) or trained_lesions, trained_lesions)
@@ -86,7 +93,7 @@ def compare(recipe: str, training: TrainingOptions, options: CompareOptions) -> 
         lesions=lesions,
         tiling=options.tiling,
         progress=lambda row, done, name: print(
-            f"{row} [{done}/{len(cases)}] {name}", file=sys.stderr, flush=True
+            f"{row} [{done}/{len(cases)}] {display_path(name)}", file=sys.stderr, flush=True
         ),
     )
     about = {

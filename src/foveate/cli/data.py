@@ -40,9 +40,10 @@ def check_set(folder: Path, options: CheckOptions) -> int:
         report = _checked(folder, options, lambda number, jpeg: None)
         _print_report(report, checks.lesion_totals(report))
     else:
-        atomic_files.require_free(out, CHECK_FILES, results="check", replace=options.replace)
-        atomic_files.remove_leftovers(out, deep=False)
-        report = _write_check(folder, options, out)
+        with atomic_files.reserve(out) as leftover_age:
+            atomic_files.require_free(out, CHECK_FILES, results="check", replace=options.replace)
+            atomic_files.remove_leftovers(out, deep=False, min_age=leftover_age)
+            report = _write_check(folder, options, out)
         print(f"Look at {out / 'contact-1.jpg'}")
     return 0 if report.is_sound else 1
 

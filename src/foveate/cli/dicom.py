@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from foveate import models
+from foveate import atomic_files, models
 from foveate.cli.engine_hint import print_hint
 from foveate.cli.options import parse_date, read_first_line
 from foveate.cli.options.dicom import LoginOptions, PullOptions, WatchOptions
@@ -21,6 +21,7 @@ from foveate.dicom.transfer import TransferCounts, TransferStep
 from foveate.dicom.watch import WatchEvent, WatchTask
 from foveate.engines.choice import NO_CHOICE
 from foveate.inference.api import load
+from foveate.paths import display_path
 from foveate.wording import quantity
 
 PASSWORD_VARIABLE = "FOVEATE_DICOM_PASSWORD"
@@ -82,11 +83,12 @@ def watch(url: str, options: WatchOptions) -> int:
         if event.failed:
             failures.append(event.text)
 
-    if options.once:
-        done = watching.process_new(task, show)
-        print(f"{task.archive.url}: results of {quantity(done, 'photograph')} stored")
-        return 1 if failures else 0
-    watching.watch(task, options.every, lambda: False, show)
+    with atomic_files.reserve(task.out):
+        if options.once:
+            done = watching.process_new(task, show)
+            print(f"{task.archive.url}: results of {quantity(done, 'photograph')} stored")
+            return 1 if failures else 0
+        watching.watch(task, options.every, lambda: False, show)
     return 0
 
 
@@ -114,6 +116,6 @@ def _step_printer(moved: str, existing: str) -> Callable[[TransferStep], None]:
 
     def show(step: TransferStep) -> None:
         outcome = step.error or (moved if step.transferred else existing)
-        print(f"{step.name}: {outcome}", file=sys.stderr, flush=True)
+        print(f"{display_path(step.name)}: {outcome}", file=sys.stderr, flush=True)
 
     return show

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from foveate import models
+from foveate import atomic_files, models
 from foveate.cli import progress
 from foveate.cli.engine_hint import print_hint
 from foveate.cli.options import parse_codes, parse_field, parse_thresholds
@@ -66,21 +66,22 @@ def evaluate(options: EvaluateOptions) -> None:
         engine=model.engine.label if model else None,
         effort=options.effort if model else None,
     )
-    results.prepare(options.out, replace=options.replace)
     contract = package.contract if package else None
-    with progress.reading_bar() as show_reading:
-        doubt = checks.check_files(  # before the work
-            cases,
-            tuple(scored.thresholds),
-            show_reading,
-            lambda photograph: require_usable(photograph, contract, options.region, field, layout.field),
-        )
-    if doubt:
-        print(f"foveate: {doubt}", file=sys.stderr)
-    with progress.case_display(len(cases)) as show:
-        outcomes = evaluate_cases(spec, show)
-    _print_outcomes(outcomes)  # first: they are not lost if the disk is full
-    results.write(outcomes, spec, info, options.out)
+    with atomic_files.reserve(options.out):
+        results.prepare(options.out, replace=options.replace)
+        with progress.reading_bar() as show_reading:
+            doubt = checks.check_files(  # before the work
+                cases,
+                tuple(scored.thresholds),
+                show_reading,
+                lambda photograph: require_usable(photograph, contract, options.region, field, layout.field),
+            )
+        if doubt:
+            print(f"foveate: {doubt}", file=sys.stderr)
+        with progress.case_display(len(cases)) as show:
+            outcomes = evaluate_cases(spec, show)
+        _print_outcomes(outcomes)  # first: they are not lost if the disk is full
+        results.write(outcomes, spec, info, options.out)
     _print(f"Split {info.split}; 95 % intervals. Look at {options.out / 'report.html'}")
 
 

@@ -1,9 +1,11 @@
-"""Standard output and standard error for all commands: work continues when their reader is gone.
+"""Standard output and standard error for all commands: work continues when they cannot be written.
 
-Knows:   closed and broken streams, characters that a terminal cannot show, JSON on stdout.
+Knows:   streams whose reader is gone and those whose disk is full, characters that a terminal cannot show,
+         JSON on stdout.
 Ignores: what is printed.
 """
 
+import errno
 import io
 import json
 import os
@@ -14,9 +16,14 @@ from typing import TextIO
 
 from foveate.errors import FoveateError
 
+READER_GONE = frozenset(
+    {errno.EPIPE, errno.ECONNRESET} | ({errno.EINVAL} if sys.platform == "win32" else set())
+)
+"""Errors of a stream that nobody reads any more, such as a pipe to `head`: nothing is lost."""
 
-class _ForgivingStream(io.TextIOBase):
-    """A text stream that drops what is written once its reader is gone.
+
+class ForgivingStream(io.TextIOBase):
+    """A text stream that drops what is written once it cannot be written, and remembers what was lost.
 
     Args:
         stream: the stream to write to; None where the process was started without it.
@@ -24,6 +31,9 @@ class _ForgivingStream(io.TextIOBase):
 
     def __init__(self, stream: io.TextIOBase | TextIO | None) -> None:
         self._stream = stream
+        self._is_terminal = self.isatty()
+        self.loss: OSError | None = None
+        """Why something was lost, such as a full disk; None also if its reader is gone."""
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
@@ -48,8 +58,8 @@ class _ForgivingStream(io.TextIOBase):
         if self._stream is not None:
             try:
                 self._stream.write(text)
-            except (OSError, ValueError):  # the pipe is broken, or the file closed
-                self._drop()
+            except (OSError, ValueError) as error:  # such as a broken pipe, or a closed file
+                self._drop(error)
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:  # type: ignore[override]
@@ -60,11 +70,14 @@ class _ForgivingStream(io.TextIOBase):
         if self._stream is not None:
             try:
                 self._stream.flush()
-            except (OSError, ValueError):
-                self._drop()
+            except (OSError, ValueError) as error:
+                self._drop(error)
 
-    def _drop(self) -> None:
+    def _drop(self, error: OSError | ValueError) -> None:
         """Discard all output from now on; buffered text would fail again when Python exits."""
+        if isinstance(error, OSError) and error.errno not in READER_GONE:
+            is_closed_terminal = self._is_terminal and error.errno == errno.EIO
+            self.loss = None if is_closed_terminal else error
         stream, self._stream = self._stream, None
         try:
             descriptor = stream.fileno() if stream is not None else None
@@ -89,8 +102,8 @@ def open_standard_descriptors() -> None:
 
 
 @contextmanager
-def forgiving_streams() -> Iterator[None]:
-    """Let all prints of this process succeed, whatever happens to stdout and stderr.
+def forgiving_streams() -> Iterator[ForgivingStream]:
+    """Let all prints of this process succeed, whatever happens to stdout and stderr; yield stdout.
 
     Characters that a terminal cannot show, as in some files' names, are printed as escapes.
     """
@@ -98,9 +111,10 @@ def forgiving_streams() -> Iterator[None]:
     for stream in before:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    sys.stdout, sys.stderr = _ForgivingStream(before[0]), _ForgivingStream(before[1])
+    stdout = ForgivingStream(before[0])
+    sys.stdout, sys.stderr = stdout, ForgivingStream(before[1])
     try:
-        yield
+        yield stdout
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -1,6 +1,6 @@
 """Progress of a run: a bar on a terminal, lines elsewhere; always on stderr.
 
-Knows:   terminals.
+Knows:   terminals, and that a name may hold characters that a terminal obeys.
 Ignores: what is being done.
 """
 
@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from foveate.inference.batch import Progress
+from foveate.paths import display_path
 
 Show = Callable[[Progress], None]
 
@@ -31,11 +33,11 @@ def progress_display() -> Iterator[Show]:
 def case_display(total: int) -> Iterator[Callable[[int, str], None]]:
     """Yield a function of (photographs done, name) that shows a bar, or prints a line."""
     if not sys.stderr.isatty():
-        yield lambda done, name: print(f"[{done}/{total}] {name}", file=sys.stderr, flush=True)
+        yield lambda done, name: print(f"[{done}/{total}] {display_path(name)}", file=sys.stderr, flush=True)
         return
     with Bar(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("photographs", total=total)
-        yield lambda done, name: bar.update(task, completed=done, description=name)
+        yield lambda done, name: bar.update(task, completed=done, description=escape(display_path(name)))
 
 
 @contextmanager
@@ -74,7 +76,7 @@ def _bar() -> Iterator[Show]:
                 task,
                 total=progress.total,
                 completed=progress.done + progress.share,
-                name=progress.name,
+                name=display_path(progress.name),
                 position=f"{progress.done}/{progress.total}",
             )
             if progress.notice:
@@ -90,5 +92,5 @@ def _line(progress: Progress) -> str:
     row = progress.row
     position = f"[{progress.done}/{progress.total}]"
     if row is None or row.status == "ok":
-        return f"{position} {progress.name}: ok"
+        return f"{position} {display_path(progress.name)}: ok"
     return f"{position} failed: {row.error}"

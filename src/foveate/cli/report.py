@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from foveate.inference.batch import Report
+from foveate.paths import display_path
 from foveate.wording import quantity
 from foveate.writers import NOTICE, SummaryRow
 
@@ -26,15 +27,20 @@ def print_table(report: Report, out: Path) -> None:
     table = Table("photograph", *codes, "remarks")
     for row in report.rows[:MAX_ROWS]:
         table.add_row(
-            Text(row.name, overflow="fold"), *(_load_cell(row, code) for code in codes), Text(_remark(row))
+            Text(display_path(row.name), overflow="fold"),
+            *(_load_cell(row, code) for code in codes),
+            Text(_remark(row)),
         )
     console.print(table)
     if len(report.rows) > MAX_ROWS:
-        console.print(f"... and {len(report.rows) - MAX_ROWS} more in {out / 'summary.csv'}", soft_wrap=True)
+        console.print(
+            f"... and {len(report.rows) - MAX_ROWS} more in {display_path(out / 'summary.csv')}",
+            soft_wrap=True,
+        )
     console.print(_outcome(report), soft_wrap=True)
     if any(row.status == "ok" and row.name in report.seconds_each for row in report.rows):
         console.print(_pace(report), soft_wrap=True)
-    console.print(f"Look at {out / 'index.html'}", soft_wrap=True)
+    console.print(f"Look at {display_path(out / 'index.html')}", soft_wrap=True)
     console.print(NOTICE, soft_wrap=True)
 
 

@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from foveate import atomic_files
 from foveate.cluster import event_log, ledger, summaries
 from foveate.cluster.addresses import open_store
 from foveate.cluster.event_log import EventLog
@@ -89,15 +90,17 @@ def run(
     Raises:
         PhotographError: the source holds no photograph.
         LesionError, SettingError: the settings do not fit the model; nothing was computed.
-        OutputError: the target is not free, or cannot be written.
+        OutputError: the target is not free or cannot be written, or a run without workers is writing to it.
         ClusterError: the cluster or a bucket cannot be reached, or the workers have different versions.
     """
     check_settings(job.package, job.settings)  # fails now rather than at the first photograph
     target = open_store(job.target)
-    require_free_target(job, target)
     started = datetime.now(UTC)
     name = ledger.run_name(started)
     with ExitStack() as stack:
+        if target.folder is not None:  # several drivers may share it, but not with a run without workers
+            stack.enter_context(atomic_files.reserve(target.folder, shared=True))
+        require_free_target(job, target)
         events = stack.enter_context(event_log.open_event_log(log, name))
         inventory = stack.enter_context(list_photographs(job))
         startup = time.monotonic()

@@ -19,6 +19,7 @@ from foveate.errors import OutputError, PhotographError, SettingError
 from foveate.inference import batch
 from foveate.inference.settings import DEFAULTS, Settings
 from foveate.models import Package
+from foveate.paths import display_path
 from foveate.photographs import RESULT_MARK_BYTES, SUFFIXES, is_result_mark
 from foveate.wording import quantity
 from foveate.writers import MapFormat, result_paths
@@ -204,7 +205,8 @@ def mark_finished(inventory: Inventory, manifest: Ledger, target: FileStore) -> 
     if unknown_count:
         raise OutputError(
             f"{target.display_path()}: contains results of {quantity(unknown_count, 'photograph')} not in "
-            f"the source, such as {unknown_name}; add them to the source, or choose another --out"
+            f"the source, such as {display_path(unknown_name)}; add them to the source, or choose another "
+            "--out"
         )
     before = inventory.remaining()[0]
     for name, stamp, line in manifest.successes():

@@ -61,15 +61,17 @@ def pull(
 
     Raises:
         ArchiveError, ArchiveAwayError: the archive refuses, or does not respond; fetched files stay.
-        OutputError: a file cannot be written, as on a full disk; fetched files stay.
+        OutputError: a file cannot be written, as on a full disk, or another run is writing to the folder;
+            fetched files stay.
     """
-    atomic_files.require_writable(out)
-    atomic_files.remove_leftovers(out)
     steps = []
-    for study in studies:
-        for step in _pull_study(archive, out, study):
-            steps.append(step)
-            on_step(step)
+    with atomic_files.reserve(out) as leftover_age:
+        atomic_files.require_writable(out)
+        atomic_files.remove_leftovers(out, min_age=leftover_age)
+        for study in studies:
+            for step in _pull_study(archive, out, study):
+                steps.append(step)
+                on_step(step)
     return _counts(steps)
 
 

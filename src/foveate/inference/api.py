@@ -11,9 +11,10 @@ Shape letters: H W photograph, h rows of a figure.
 """
 
 import base64
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -28,14 +29,14 @@ from foveate.choices import Device, Effort, EngineName, Part, Precision
 from foveate.engines import Engine
 from foveate.engines.choice import EngineChoice, open_engine
 from foveate.engines.threads import available_processors
-from foveate.errors import OutputError, SettingError
+from foveate.errors import OutputError, PhotographError, SettingError
 from foveate.geometry import canvas
 from foveate.inference import batch
 from foveate.inference.batch import BatchJob, Progress, Report
 from foveate.inference.pipeline import Segmentation, segment
 from foveate.inference.settings import DEFAULTS, FieldChoice, Settings, check_settings
 from foveate.models import Package
-from foveate.paths import display_path, exists
+from foveate.paths import display_path, exists, valid_path
 from foveate.types import Decision, Field, LevelMap, Photograph, Region
 from foveate.writers import (
     DicomRequest,
@@ -98,10 +99,16 @@ class Model:
                 takes about three times as long as 'full'.
 
         Raises:
+            PhotographError: the photograph is of another type, such as a path or an array.
             LesionError, SettingError: a setting is unknown, or does not fit the model.
             FieldError: no field of view is detected, or the given one is invalid.
             GeometryError: the photograph is too small or too large for the model's scale.
         """
+        if not isinstance(photograph, Photograph):
+            raise PhotographError(
+                f"the photograph is of type {type(photograph).__name__}; give what foveate.read(path) or "
+                "foveate.from_array(pixels) returns"
+            )
         settings = Settings(part=part, field=field, lesions=lesions, thresholds=thresholds, effort=effort)
         return Result(segmentation=segment(photograph, self.package, self.engine, settings))
 
@@ -131,6 +138,7 @@ class Model:
 
         Raises:
             FoveateError: as in `batch.run`. A photograph that fails raises no error; the report lists it.
+            OutputError: out is no folder of this machine.
             SettingError: workers is below 1.
         """
         folder = _local_folder(out)
@@ -286,17 +294,12 @@ class Result:
 
         Raises:
             PhotographError: DICOM objects are requested, but the photograph is not DICOM.
-            OutputError: the folder cannot be written, or it holds another photograph of that name, results of
-                another model or with other settings, or a run of `predict`. An earlier result of the
-                photograph stays until all new files are on the disk.
+            OutputError: the folder or the name is invalid, the folder cannot be written, or it holds another
+                photograph of that name, results of another model or with other settings, or a run of
+                `predict`. An earlier result of the photograph stays until all new files are on the disk.
         """
         segmentation, folder = self.segmentation, _local_folder(out)
-        # the summary of a run lists failures, which no file here tells
-        if exists(folder / "run.json") or batch.holds_run_of_workers(folder):
-            raise OutputError(
-                f"{display_path(folder)}: holds a run of predict, which --resume continues; choose another "
-                "folder"
-            )
+        _require_no_run(folder)
         result_name = _result_name(segmentation.photograph, name)
         request = batch.predict_request(
             result_name,
@@ -317,8 +320,10 @@ class Result:
         existing_rows()  # refuses a folder before anything is written to it
         with ExitStack() as lock:
 
-            def claim_name() -> None:  # others may have saved photographs while the files were made
+            def claim_name() -> None:  # others may have written there while the files were made
+                _require_no_run(folder)  # a run is not waited for
                 lock.enter_context(atomic_files.exclusive(folder))
+                _require_no_run(folder)
                 existing_rows()
 
             row = batch.save(
@@ -394,8 +399,11 @@ def _local_folder(out: str | Path) -> Path:
     """Return the path of a folder for results.
 
     Raises:
-        OutputError: it is an address, such as 's3://bucket/results', of which Path would make a local folder.
+        OutputError: it is no path, or an address such as 's3://bucket/results', of which Path would make a
+            local folder.
     """
+    if not isinstance(out, str | os.PathLike) or not str(out):  # Path makes the current folder of ''
+        raise OutputError(f"{out!r} is no folder for results; give a path, such as 'out'")
     if re.match(r"[a-z][a-z0-9+.-]+:/", str(out), re.IGNORECASE):  # a Path has one slash of two
         raise OutputError(
             f"{display_path(out)}: is no folder of this machine; give a path, or use predict --on local"
@@ -403,19 +411,35 @@ def _local_folder(out: str | Path) -> Path:
     return Path(out)
 
 
+def _require_no_run(folder: Path) -> None:
+    """Raise OutputError if a folder holds a run: only its summary lists photographs that failed."""
+    if exists(folder / "run.json") or batch.holds_run_of_workers(folder):
+        raise OutputError(
+            f"{display_path(folder)}: holds a run of predict, which --resume continues; choose another folder"
+        )
+
+
 def _result_name(photograph: Photograph, name: str | None) -> str:
     """Return the photograph's name in a folder of results.
 
     Raises:
-        OutputError: the name leads out of the folder, is empty, or no file can have it.
+        OutputError: the name leads out of the folder, is empty or no text, or no file can have it.
     """
     text = _own_name(photograph) if name is None else name
-    path = PurePosixPath(text)
-    if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in text:
+    if not isinstance(text, str) or not _is_valid_name(text):
         raise OutputError(
             f"{text!r} is not a valid name for results; give a relative path such as name='clinic/left'"
         )
-    return photographs.shorten(str(path))
+    return photographs.shorten(str(PurePosixPath(text)))
+
+
+def _is_valid_name(name: str) -> bool:
+    """Return whether a name is a path that a file within a folder can have."""
+    path = PurePosixPath(name)
+    with suppress(OSError):
+        valid_path(Path(path))
+        return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
+    return False
 
 
 def _own_name(photograph: Photograph) -> str:

@@ -162,15 +162,22 @@ def run(job: BatchJob, tell: Callable[[Progress], None] = lambda progress: None)
         PhotographError: the paths name no photograph.
         LesionError, SettingError: the settings do not fit the model, or there is no such format; nothing has
             been computed.
-        OutputError: the folder is not free or cannot be written, or the disk is full.
+        OutputError: the folder is not free or cannot be written, another run is writing to it, or the disk is
+            full.
     """
     check_settings(job.package, job.settings)  # fail now rather than at the first photograph
     _request(job, "")
     if job.objects is not None:
         dicom_extra.load_writer()  # for the same reason
     files = _list_photographs(job)
-    _require_free(job, files)
-    writers.prepare(job.out)
+    with atomic_files.reserve(job.out) as leftover_age:
+        _require_free(job, files)
+        writers.prepare(job.out, min_age=leftover_age)
+        return _process_all(job, files, tell)
+
+
+def _process_all(job: BatchJob, files: PhotographFiles, tell: Callable[[Progress], None]) -> Report:
+    """Process the photographs of a run in a folder that is prepared and reserved for it."""
     started, clock = datetime.now(UTC), time.monotonic()
     outcomes: list[Outcome] = []
 
@@ -398,14 +405,15 @@ def _require_free(job: BatchJob, files: PhotographFiles) -> None:
     if renamed is not None:
         name, file = renamed
         raise OutputError(
-            f"{display_path(job.out)}: the results of {display_path(file.path)} are named {name} there, and "
-            f"this run would name them {file.name}: names depend on the given paths, and on photographs of "
-            "the same name; give the paths of the earlier run, or choose another --out"
+            f"{display_path(job.out)}: the results of {display_path(file.path)} are named "
+            f"{display_path(name)} there, and this run would name them {display_path(file.name)}: names "
+            "depend on the given paths, and on photographs of the same name; give the paths of the earlier "
+            "run, or choose another --out"
         )
     if foreign:
         raise OutputError(
             f"{display_path(job.out)}: contains results of {quantity(len(foreign), 'photograph')} not in "
-            f"this run, such as {foreign[0]}; add them to the run, or choose another --out"
+            f"this run, such as {display_path(foreign[0])}; add them to the run, or choose another --out"
         )
 
 

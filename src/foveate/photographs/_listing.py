@@ -105,10 +105,15 @@ def list_files(paths: Sequence[str], *, without: Path | None = None) -> Photogra
         without: a folder that is left out: the one for results, which are pictures too.
 
     Raises:
-        PhotographError: a path or glob matches nothing, or a folder holds no photograph or cannot be listed.
+        PhotographError: no path is given, or an empty one; a path or glob matches nothing, or a folder holds
+            no photograph or cannot be listed.
 
     Source: our choice.
     """
+    if not paths:
+        raise PhotographError("the list of paths is empty; name at least one photograph, folder or glob")
+    if "" in paths:
+        raise PhotographError("'' is no path; name a photograph, folder or glob ('.' is the current folder)")
     walk = _Walk(excluded=None if without is None else real_path(without))
     selected: dict[str, _Candidate] = {}
     skipped: set[str] = set()

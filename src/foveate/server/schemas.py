@@ -386,6 +386,8 @@ class ReportJobBody(Body):
     done: int
     """Photographs of which the page is made; at the end, fewer than all if some are being analysed again."""
     total: int
+    without_result: int
+    """Photographs of the batch that had no result when the report was begun; they are not in `total`."""
     error: str | None
     """One line, where it failed."""
 

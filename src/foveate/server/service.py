@@ -35,7 +35,7 @@ from foveate.server.sessions import Sessions
 from foveate.server.storage.cache import MapCache
 from foveate.server.storage.data_dir import DataDir
 from foveate.server.storage.database import Database, Record
-from foveate.server.storage.gradings import grading_in
+from foveate.server.storage.gradings import Grading
 from foveate.server.storage.tiles import Packs
 from foveate.writers import maps
 
@@ -103,9 +103,8 @@ class Service:
         finally:
             out.unlink(missing_ok=True)
 
-    def publish_original(self, record: Record) -> None:
-        """Notify the subscribers that a photograph has changed, given a copy of it; else do nothing."""
-        grading = grading_in(self.database, record.id)
+    def publish_original(self, grading: Grading | None) -> None:
+        """Notify the subscribers that the photograph of a grading has changed; None: do nothing."""
         original = None if grading is None else self.database.get(grading.original)
         if original is not None:
             self.presenter.publish(original)

@@ -10,12 +10,13 @@ Nothing here imports modules that compute, so that `--help` responds at once.
 
 import importlib.util
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 
 from foveate.choices import LayoutName, ObjectKind, ProcessorEngine, ProcessorPrecision
 from foveate.errors import SettingError
@@ -81,28 +82,39 @@ class UsageError(Exception):
     """An option is misspelt, or options contradict each other: exit code 2, as for an unknown option."""
 
 
-def require_local(type_: object, path: Path | None) -> None:
-    """Check that a command which writes to this machine is given no address; a validator of cyclopts.
+def require_named(name: str, path: str) -> None:
+    """Check that a path is not empty: it would stand for the current folder.
 
-    Cyclopts also calls it with the default of an option that is not given.
+    Args:
+        name: the option that names the path.
+        path: its text on the command line.
 
     Raises:
-        UsageError: the path was an address, such as 's3://bucket/results'; a path holds one slash of two.
+        UsageError: it is empty.
     """
-    if path is None:
-        return
-    scheme, colon, rest = path.as_posix().partition(":")
+    if not path:
+        raise UsageError(f"{name} is empty, as from a variable that is not set; give a path.")
+
+
+def local_path(type_: object, tokens: Sequence[Token]) -> Path:
+    """Return the path that a command writes to on this machine; a converter of cyclopts.
+
+    Raises:
+        UsageError: the path is empty, or an address such as 's3://bucket/results'.
+    """
+    text = tokens[0].value
+    require_named(tokens[0].keyword or "the path", text)
+    scheme, colon, rest = text.partition(":")
     if colon and re.fullmatch("[A-Za-z][A-Za-z0-9+.-]+", scheme) and rest[:1] in ("", "/"):
-        raise UsageError(
-            f"{scheme}:/{rest or '/'}: is not on this machine; give a path. Only predict --on uses buckets."
-        )
+        raise UsageError(f"{text}: is not on this machine; give a path. Only predict --on uses buckets.")
+    return Path(text)
 
 
-OutputFolder = Annotated[Path, Parameter(metavar="DIR", validator=require_local)]
+OutputFolder = Annotated[Path, Parameter(metavar="DIR", converter=local_path)]
 
-OutputFile = Annotated[Path, Parameter(metavar="FILE", validator=require_local)]
+OutputFile = Annotated[Path, Parameter(metavar="FILE", converter=local_path)]
 
-RunFolder = Annotated[Path, Parameter(metavar="RUN", validator=require_local)]
+RunFolder = Annotated[Path, Parameter(metavar="RUN", converter=local_path)]
 
 
 @Parameter(name="*")

@@ -22,6 +22,7 @@ from foveate.cli.options import (
     Threads,
     Thresholds,
     UsageError,
+    require_named,
 )
 from foveate.paths import exists, is_folder
 
@@ -135,6 +136,9 @@ class PredictOptions:
         """
         if not paths:
             raise UsageError("predict: name at least one photograph, folder or glob.")
+        require_named("--out", self.out)
+        for path in paths:
+            require_named("PATH", path)
         if self.dicom.deidentify is not None and self.dicom.dicom is None:
             raise UsageError(
                 "--deidentify applies only to DICOM objects; give --dicom seg,sr as well, or leave it out."

@@ -196,7 +196,7 @@ class Reports:
             notice=NOTICE,
         )
 
-    def reports(self, records: Sequence[Record]) -> list[PhotographReport]:
+    def reports(self, records: Sequence[Record], without_result: int = 0) -> list[PhotographReport]:
         """Return the reports of several photographs, as `reports_of_done`.
 
         Raises:
@@ -208,17 +208,21 @@ class Reports:
             raise errors.invalid(
                 f"{len(records)} photographs are done, a report holds at most {MOST}; fetch them one by one"
             )
-        return self.reports_of_done(records)
+        return self.reports_of_done(records, without_result)
 
     def reports_of_done(
-        self, records: Sequence[Record], before_each: Callable[[int], None] = lambda made: None
+        self,
+        records: Sequence[Record],
+        without_result: int = 0,
+        before_each: Callable[[int], None] = lambda made: None,
     ) -> list[PhotographReport]:
         """Return the reports of photographs, without those deleted meanwhile or being analysed again.
 
-        The first page says how many are being analysed again.
+        The first page says how many photographs are missing because they had no result.
 
         Args:
             records: at least one photograph that was done.
+            without_result: number of photographs of the same batch that were not done.
             before_each: called before each report with the number of those made; an error that it raises
                 ends the work.
 
@@ -239,6 +243,7 @@ class Reports:
             )
         if not made:
             raise errors.not_found("photograph")
+        missing += without_result
         return [replace(made[0], remark=_remark(missing, missing + len(made))), *made[1:]]
 
     def _changed_px(self, record: Record) -> dict[int, tuple[int, int]]:
@@ -280,10 +285,10 @@ def _remark(missing: int, total: int) -> str:
     """Return what a report says of the photographs that it lacks; '' if it lacks none."""
     if not missing:
         return ""
-    verbs = ("was", "is") if missing == 1 else ("were", "are")
+    verb = "is" if missing == 1 else "are"
     return (
-        f"{missing} of {quantity(total, 'photograph')} {verbs[0]} being analysed again and {verbs[1]} "
-        "not in this report; make it again."
+        f"{missing} of {quantity(total, 'photograph')} had no result and {verb} not in this report; "
+        "make it again."
     )
 
 

@@ -52,6 +52,8 @@ class ReportJob:
     paper: report_pdf.Paper
     records: tuple[Record, ...]
     """The photographs that were done when the report was asked for; each page shows one as it is by then."""
+    without_result: int
+    """Number of photographs of the batch that were not done by then."""
     path: Path
     """Of the finished file."""
     state: State = "waiting"
@@ -92,7 +94,15 @@ class ReportJobs:
             self._closing = True
             self._changed.notify_all()
 
-    def add(self, batch: str, title: str, records: Sequence[Record], paper: report_pdf.Paper) -> ReportJob:
+    def add(
+        self,
+        batch: str,
+        title: str,
+        records: Sequence[Record],
+        paper: report_pdf.Paper,
+        *,
+        without_result: int,
+    ) -> ReportJob:
         """Begin a report.
 
         Args:
@@ -100,6 +110,7 @@ class ReportJobs:
             title: of the document.
             records: the photographs that are done.
             paper: on which it is to be printed.
+            without_result: number of photographs of the batch that are not done.
 
         Raises:
             ServiceError: no photograph is done, there are more than `MOST`, or `MOST_JOBS` reports are
@@ -118,6 +129,7 @@ class ReportJobs:
             title=title,
             paper=paper,
             records=tuple(records),
+            without_result=without_result,
             path=self._data_dir.incoming / f"{identifier}.pdf",
         )
         with self._changed:
@@ -229,7 +241,9 @@ class ReportJobs:
         return None
 
     def _make(self, job: ReportJob) -> None:
-        pages = self._reports.reports_of_done(job.records, lambda made: self._require_wanted(job, made))
+        pages = self._reports.reports_of_done(
+            job.records, job.without_result, lambda made: self._require_wanted(job, made)
+        )
         content = report_pdf.pdf(job.title, pages, job.paper, lambda: self._require_wanted(job, len(pages)))
         atomic_files.write_file(job.path, content)
         with self._changed:

@@ -9,7 +9,9 @@ import logging
 import signal
 import socket
 import sqlite3
-from collections.abc import Callable
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -70,12 +72,27 @@ def serve(options: Options, say: Callable[[str], None]) -> None:
     app = create(options)
     server = _StreamEndingServer(configuration(app), app, lambda: say(address(options, listening)))
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # it would log what is raised below
-    with listening, contextlib.suppress(SystemExit):
+    with listening, _stopped_by_closed_terminal(server), contextlib.suppress(SystemExit):
         server.run(sockets=[listening])
     if app.failure is not None:
         raise _start_error(app.failure, options.data)
     if not (server.started or server.is_stopped_by_signal):
         raise OutputError("the server could not start; see the lines above")
+
+
+@contextlib.contextmanager
+def _stopped_by_closed_terminal(server: uvicorn.Server) -> Iterator[None]:
+    """Stop the server at SIGHUP as at SIGTERM, unless it is ignored, as under `nohup`; uvicorn ignores it."""
+    if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGHUP)
+    if before not in (signal.SIG_IGN, None):
+        signal.signal(signal.SIGHUP, server.handle_exit)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def _start_error(error: Exception, data: Path) -> Exception:

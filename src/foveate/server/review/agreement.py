@@ -7,6 +7,7 @@ Regions below the minimum area are not counted for any grader. Dice of two empty
 agreement on absence is what kappa measures.
 """
 
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -15,14 +16,7 @@ import numpy as np
 
 from foveate.metrics import cohen_kappa
 from foveate.server.review.measures import PhotographMeasures
-from foveate.server.storage.cache import MapCache
 from foveate.server.storage.database import Record
-
-PAIR_BYTES = 1000
-"""Approximate size of a `LesionPair` in memory, bytes."""
-
-PAIRS = 60_000
-"""Number of pairs that are kept: four lesions of 15,000 photographs that two people graded (our choice)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,30 +78,31 @@ class Agreements:
 
     def __init__(self, measures: PhotographMeasures) -> None:
         self._measures = measures
-        self._memory = MapCache(PAIRS * PAIR_BYTES)
+        self._kept: dict[str, tuple[tuple[object, ...], list[LesionPair]]] = {}
+        self._deletions = 0
+        self._lock = threading.Lock()
 
     def pairs(self, graded: GradedCopies) -> list[LesionPair]:
         """Return the comparison of each lesion of a photograph for each pair of its graders."""
-        versions = (
+        versions = tuple(
             (grader, copy.id, copy.revision, *sorted(copy.thresholds.items()))
             for grader, copy in graded.copies
         )
-        compared = self._memory.get(
-            (graded.record.id, *versions), lambda: _Compared(compare(graded, self._measures))
-        )
-        return [replace(pair, photograph=graded.record) for pair in compared.pairs]
+        with self._lock:
+            kept_versions, pairs = self._kept.get(graded.record.id, (None, []))
+            deletions = self._deletions
+        if kept_versions != versions:
+            pairs = compare(graded, self._measures)
+            with self._lock:
+                if self._deletions == deletions:  # else the photograph itself may be deleted
+                    self._kept[graded.record.id] = versions, pairs
+        return [replace(pair, photograph=graded.record) for pair in pairs]
 
     def forget(self, photograph: str) -> None:
-        """Forget the comparisons of a photograph."""
-        self._memory.forget(photograph)
-
-
-class _Compared:
-    """Comparisons with their size in memory."""
-
-    def __init__(self, pairs: Sequence[LesionPair]) -> None:
-        self.pairs = pairs
-        self.nbytes = PAIR_BYTES * len(pairs)
+        """Forget the comparisons of a photograph that was deleted."""
+        with self._lock:
+            self._deletions += 1
+            self._kept.pop(photograph, None)
 
 
 def compare(graded: GradedCopies, measures: PhotographMeasures) -> list[LesionPair]:

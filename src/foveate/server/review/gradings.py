@@ -82,7 +82,8 @@ class Gradings:
         if not record.reviewed:
             return False
         gradings = self.of(record)  # a copy has none of its own
-        if not gradings and (not self._required or stored.grading_in(self._database, record.id) is not None):
+        is_copy = stored.grading_in(self._database, record.id) is not None
+        if not gradings and (is_copy or not self._needs_graders(record)):
             return False
         if self.adjudication(record) is not None:  # which has withdrawn any earlier review
             return False
@@ -222,9 +223,13 @@ class Gradings:
         if grading is not None and grading.done is not None:
             raise errors.not_ready(DONE)
 
+    def _needs_graders(self, record: Record) -> bool:
+        """Return whether a photograph without gradings waits for graders: unless it failed."""
+        return self._required and record.state != "failed"
+
     def _require_adjudication(self, record: Record, author: str | None) -> None:
         gradings = self.of(record)
-        if not gradings and not self._required:
+        if not gradings and not self._needs_graders(record):
             return
         if not are_done(gradings):
             raise errors.not_ready(

@@ -6,6 +6,7 @@ Ignores: what a photograph contains.
 
 import time
 import uuid
+from collections.abc import Sequence
 from typing import Literal
 
 from fastapi import APIRouter
@@ -29,6 +30,7 @@ from foveate.server.http.routes.files import (
 )
 from foveate.server.service import Service
 from foveate.server.storage import names
+from foveate.server.storage.database import Record
 
 router = APIRouter(prefix="/api/batches", tags=["batches"], responses=refusals())
 
@@ -92,8 +94,9 @@ def download(services: Services, id: Id, kind: Literal["results", "training"] = 
 )
 def report(services: Services, id: Id) -> HTMLResponse:
     """Return the reports of all photographs that are done as one page to print, a sheet for each."""
-    batch = _batch(services, id)
-    return report_response(batch.name or "batch", services.reports.reports(done_of(services, id)))
+    batch, records = _batch(services, id), done_of(services, id)
+    reports = services.reports.reports(records, _without_result(batch, records))
+    return report_response(batch.name or "batch", reports)
 
 
 @router.get(
@@ -104,8 +107,9 @@ def report(services: Services, id: Id) -> HTMLResponse:
 )
 def report_as_pdf(services: Services, id: Id, paper: Paper = "a4") -> Response:
     """Return the reports of all photographs that are done as one PDF, a page for each."""
-    batch = _batch(services, id)
-    return pdf_response(batch.name or "batch", services.reports.reports(done_of(services, id)), paper)
+    batch, records = _batch(services, id), done_of(services, id)
+    reports = services.reports.reports(records, _without_result(batch, records))
+    return pdf_response(batch.name or "batch", reports, paper)
 
 
 @router.post("/{id}/report-jobs", status_code=202, responses=refusals(404, 409))
@@ -113,8 +117,10 @@ def begin_report(
     services: Services, response: Response, id: Id, body: schemas.NewReport
 ) -> schemas.ReportJobBody:
     """Begin the report of all photographs that are done, as PDF, in the background."""
-    batch = _batch(services, id)
-    job = services.report_jobs.add(id, batch.name or "batch", done_of(services, id), body.paper)
+    batch, records = _batch(services, id), done_of(services, id)
+    job = services.report_jobs.add(
+        id, batch.name or "batch", records, body.paper, without_result=_without_result(batch, records)
+    )
     response.headers["Location"] = f"/api/report-jobs/{job.id}"
     return _report_body(job)
 
@@ -147,6 +153,7 @@ def _report_body(job: ReportJob) -> schemas.ReportJobBody:
         state=job.state,
         done=job.done,
         total=len(job.records),
+        without_result=job.without_result,
         error=job.error,
     )
 
@@ -159,6 +166,11 @@ def etdrs_csv(services: Services, id: Id) -> Response:
     batch = _batch(services, id)
     content = services.exports.etdrs_csv(downloads.keyed(done_of(services, id)))
     return csv_response(f"{batch.name or 'batch'}-etdrs", content)
+
+
+def _without_result(batch: schemas.BatchBody, records: Sequence[Record]) -> int:
+    """Return how many photographs of a batch are none of those that are done."""
+    return max(sum(batch.photographs.values()) - len(records), 0)  # some may have been added or deleted
 
 
 def _batch(services: Service, identifier: str) -> schemas.BatchBody:

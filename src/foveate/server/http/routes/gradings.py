@@ -44,6 +44,7 @@ def begin(services: Services, id: Id, body: schemas.NewGrading) -> schemas.Photo
     """Return a grader's copy of a photograph; it is created if it does not exist yet."""
     with services.corrections.lock(id):  # so that it is not analysed again, or decided on, meanwhile
         copy = services.gradings.begin(services.done(id), body.grader)
+    services.publish_original(stored.grading_in(services.database, copy.id))
     return services.presenter.photograph(copy)
 
 
@@ -51,7 +52,8 @@ def begin(services: Services, id: Id, body: schemas.NewGrading) -> schemas.Photo
 def change(services: Services, id: Id, body: schemas.GradingState) -> schemas.PhotographBody:
     """Mark a grading as done or as not yet done; the photograph is the grader's copy."""
     with services.corrections.lock(id):  # so that no edit that has begun before is stored afterwards
-        services.gradings.set_done(services.done(id), done=body.done)
+        grading = services.gradings.set_done(services.done(id), done=body.done)
+    services.publish_original(grading)
     return services.presenter.photograph(services.record(id))
 
 

@@ -32,6 +32,7 @@ from foveate.server.service import Service
 from foveate.server.storage import database, names
 from foveate.server.storage.database import Record
 from foveate.server.storage.facts import GridFacts
+from foveate.server.storage.gradings import grading_in
 
 router = APIRouter(prefix="/api/photographs", tags=["photographs"], responses=refusals())
 
@@ -185,8 +186,10 @@ def delete(services: Services, id: Id) -> Response:
     """Delete a photograph and everything made from it, its gradings included."""
     with services.corrections.lock(id):  # so that no grading is marked as done, and read by others, meanwhile
         services.gradings.require_deletable(services.record(id))
+        grading = grading_in(services.database, id)
         if not services.jobs.delete(id):
             raise errors.not_found("photograph")
+    services.publish_original(grading)
     return Response(status_code=204)
 
 
@@ -212,7 +215,7 @@ def change(
         changed = services.record(id)
     services.presenter.publish(changed)
     if "batch" in body.model_fields_set:
-        services.publish_original(changed)
+        services.publish_original(grading_in(services.database, id))
     photograph = services.presenter.photograph(changed)
     response.headers["ETag"] = f'"{photograph.etag}"'
     return photograph

@@ -70,11 +70,11 @@ export function createBatchReports({ onChange, beforeStart }) {
     );
   }
 
-  const ready = (batch, { id, done, total }) =>
+  const ready = (batch, { id, done, total, without_result }) =>
     element(
       "div",
       {},
-      missing(total - done, total),
+      missing(without_result + total - done, without_result + total),
       element(
         "div",
         { class: "row" },
@@ -94,8 +94,8 @@ export function createBatchReports({ onChange, beforeStart }) {
   /** Return the line that says how many photographs a report lacks; null if it lacks none. */
   function missing(count, total) {
     if (!count) return null;
-    const [was, is] = count === 1 ? ["was", "is"] : ["were", "are"];
-    const text = `${count} of ${total} photographs ${was} being analysed again and ${is} not in it; make it again.`;
+    const is = count === 1 ? "is" : "are";
+    const text = `${count} of ${total} photographs had no result and ${is} not in it; make it again.`;
     return element("p", { id: "batch-report-missing", class: "small" }, text);
   }
 

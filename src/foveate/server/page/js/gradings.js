@@ -83,8 +83,13 @@ export function createGradings(state, outbox, loadList, graderLayers) {
     if (!open) return [line(said), button("grading-begin", "Grade this photograph", () => begin(id))];
     if (!pairs) return [line(said), ...outlines, ...agreements];
     const decide = button("adjudicate", "Decide, beginning with the pixels that all marked", () => adjudicate(id));
-    setDisabled(decide, false, refusalOfGrader(listed, state.author));
+    renderDecide(decide, listed);
     return [line(said), ...outlines, ...agreements, decide];
+  }
+
+  /** Disable the button to decide for graders; the name changes as it is typed. */
+  function renderDecide(decide, listed) {
+    setDisabled(decide, false, refusalOfGrader(listed, state.author));
   }
 
   function agreement({ graders, lesion, dice, present }) {
@@ -138,6 +143,10 @@ export function createGradings(state, outbox, loadList, graderLayers) {
     render();
   });
   byId("show-keys").addEventListener("click", renderHelp);
+  state.on("author", () => {
+    const decide = byId("adjudicate");
+    if (decide && state.view?.gradings) renderDecide(decide, state.view.gradings);
+  });
   state.on("photograph document", render);
   state.on("photograph document corrections", renderShared);
   render();

@@ -8,8 +8,13 @@
 export const isOwn = ({ photograph, author }) => !photograph?.grading || photograph.grading.grader === author;
 
 /** Return in one line why the open photograph cannot be changed at all: it is somebody else's copy; "" if it is not. */
-export const refusalOfCopy = (state) =>
-  isOwn(state) ? "" : `This is the grading of ${state.photograph.grading.grader}: begin your own.`;
+export function refusalOfCopy(state) {
+  if (isOwn(state)) return "";
+  const { grader } = state.photograph.grading;
+  const isSpeltOtherwise = folded(grader) === folded(state.author);
+  const advice = isSpeltOtherwise ? `enter the name exactly as "${grader}"` : "begin your own";
+  return `This is the grading of ${grader}: ${advice}.`;
+}
 
 /** Return in one line why spacing, grid, eye and note of the open photograph cannot be changed; "" if they can. */
 export function refusalOfFields(state) {
@@ -17,9 +22,12 @@ export function refusalOfFields(state) {
   return refusalOfCopy(state) || (isDone ? "This grading is done: reopen it before you change it." : "");
 }
 
+/** Why nothing can be changed until it is known who has graded the open photograph. */
+export const LOADING = "The gradings of this photograph are being loaded.";
+
 /**
  * Return in one line why a correction, a threshold or a review of the open photograph is refused; "" if it is not, or if
- * that is not known.
+ * that is not known. A photograph without a result has nothing to grade.
  *
  * author: who decides between gradings; "" for changes that store no name: undo, thresholds, a review that is withdrawn.
  */
@@ -27,9 +35,9 @@ export function refusalOf(state, author) {
   const { server, photograph, view } = state;
   if (!photograph) return "";
   if (photograph.grading) return refusalOfFields(state);
-  if (!server?.double_grading || view.hasUnreadGradings) return "";
-  if (view.result && !view.gradings) return "The gradings of this photograph are being loaded.";
-  if (!view.gradings?.open)
+  if (!server?.double_grading || !view.result || view.hasUnreadGradings) return "";
+  if (!view.gradings) return LOADING;
+  if (!view.gradings.open)
     return "At least two people must grade this photograph first: see Review and downloads.";
   if (!view.gradings.adjudication)
     return "Nobody has begun to decide between its gradings: choose Decide under Review and downloads first.";
@@ -43,4 +51,4 @@ export function refusalOfGrader({ gradings }, author) {
 }
 
 /** Return a name as the server compares names: whatever its capitals, and however its accents are encoded. */
-const folded = (name) => name.normalize("NFC").toLowerCase();
+const folded = (name) => name.normalize("NFC").toUpperCase().toLowerCase().normalize("NFC"); // ß, too, is SS

@@ -9,7 +9,7 @@
 import { byId, radioGroup, setDisabled } from "./dom.js";
 import { createGestures } from "./gestures.js";
 import { showRefusal } from "./messages.js";
-import { refusalOf, refusalOfFields } from "./refusals.js";
+import { LOADING, refusalOf, refusalOfFields } from "./refusals.js";
 
 const DIGITS = 2; // after the decimal point of a stroke's points, px
 const MAX_POINTS = 9000; // of a stroke; the server takes 10000
@@ -60,11 +60,14 @@ export function createTools(state, viewer, annotations, corrections, { onGridMov
     if (!isPainting) annotations.set({ cursor: null, stroke: null });
   }
 
+  /** Disable tools that may not paint; the chosen one, too, is left, but not while it paints, or may after loading. */
   function renderRefusal() {
+    const refusal = refusalOf(state, state.author);
     for (const { value } of TOOLS.filter(({ value }) => paints(value))) {
       const tool = byId("tool").querySelector(`[value="${value}"]`);
-      setDisabled(tool, false, refusalOf(state, state.author), tool.parentElement);
+      setDisabled(tool, false, refusal, tool.parentElement);
     }
+    if (refusal && refusal !== LOADING && paints(state.tool) && !drag) state.set({ tool: "move" }, "tool");
   }
 
   // ---- the photograph ----
@@ -121,6 +124,7 @@ export function createTools(state, viewer, annotations, corrections, { onGridMov
   function endDrag() {
     drag?.end();
     drag = null;
+    renderRefusal(); // which may have changed meanwhile
   }
 
   canvas.addEventListener("pointermove", (event) => {
