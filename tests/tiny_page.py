@@ -207,8 +207,17 @@ def until(page, condition, argument=None, timeout=TIMEOUT):
     """Wait for a condition; Playwright's own `wait_for_function` needs what the page's policy forbids."""
     end = time.monotonic() + timeout
     while not page.evaluate(condition, argument):
-        assert time.monotonic() < end, f"not within {timeout} s: {condition}"
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {timeout} s: {condition}; {page.evaluate(SHOWN)}")
         time.sleep(0.05)
+
+
+SHOWN = """() => {
+  const photograph = window.foveate?.state.photograph;
+  const message = document.getElementById("message")?.textContent;
+  return `message '${message}', idle ${window.foveate?.isIdle()}, ${JSON.stringify(photograph)}`;
+}"""
+"""What the page says and shows, for the message of a test that waits in vain."""
 
 
 STAYS = """async (holds) => {
