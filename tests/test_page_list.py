@@ -570,14 +570,42 @@ def test_of_a_long_name_the_place_in_the_list_stays_readable_and_the_head_keeps_
 
     with new_page(browser, address, prepare) as page:
         page.evaluate("(id) => { location.hash = id; }", listed["id"])
-        until(page, "() => document.getElementById('current-photograph').textContent.startsWith('a name')")
+        until(
+            page,
+            "() => /^a name.* of \\d+$/.test(document.getElementById('current-photograph').textContent)",
+        )
         output = page.locator("#current-photograph").bounding_box()
-        shown = page.locator("#current-photograph .position").bounding_box()
+        shown = page.locator("#current-photograph-position").bounding_box()
         height = page.locator(".top").bounding_box()["height"]
 
     assert shown["x"] + shown["width"] <= output["x"] + output["width"] + 1
     assert output["x"] + output["width"] <= width
     assert height < (60 if width > 700 else 100)
+
+
+ANNOUNCED = """() => {
+  window.announced = [];
+  const nameOf = ({ target }) => target.id || target.parentElement?.id;
+  const note = (changes) => announced.push(...changes.map(nameOf));
+  for (const region of document.querySelectorAll("output, [role=status]"))
+    new MutationObserver(note).observe(region, { childList: true, characterData: true, subtree: true });
+}"""
+"""Note what a screen reader would announce from now on."""
+
+
+def test_a_list_drawn_anew_announces_only_what_has_changed(dropped, address):
+    dropped.locator("#photographs li.done button").first.click()
+    until(dropped, "() => foveate.state.view?.counts && foveate.state.view.corrections && foveate.isIdle()")
+    dropped.evaluate(ANNOUNCED)
+    dropped.select_option("#list-order", "name")
+    dropped.select_option("#list-filter", "open")
+    until(dropped, "() => new Promise((done) => requestAnimationFrame(() => done(true)))")
+    without = dropped.evaluate("() => [...announced]")
+    dropped.request.delete(f"{address}/api/photographs/{on_server(dropped, address)['c']['id']}")
+    until(dropped, IS_AT, "a_OD · 1 of 2")
+
+    assert without == []
+    assert sorted(dropped.evaluate("() => announced")) == ["current-photograph-position", "list-summary"]
 
 
 OVERLAPS = """() => [...document.querySelectorAll("#photographs li[data-id]")].flatMap((row) => {

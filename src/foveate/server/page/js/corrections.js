@@ -5,7 +5,7 @@
 // Ignores: pixels: the server paints, and the page shows the tiles that changed.
 
 import * as api from "./api.js";
-import { byId, setDisabled } from "./dom.js";
+import { byId, setDisabled, setText } from "./dom.js";
 import { formatTime } from "./format.js";
 import { confirmAction, showFailure, showMessage, showRefusal } from "./messages.js";
 import { AGAIN } from "./outbox.js";
@@ -113,8 +113,8 @@ export function createCorrections(state, layers, outbox) {
     const { view } = state;
     const corrections = view?.corrections;
     for (const step of ["undo", "redo"]) setDisabled(byId(step), !canStep(step), refusalOf(state, ""));
-    byId("save-status").textContent =
-      (view && outbox.trouble(view.id)) || (pendingEdits(view?.id) ? "Saving…" : lastEdit(corrections));
+    const trouble = view && outbox.trouble(view.id);
+    setText(byId("save-status"), trouble || (pendingEdits(view?.id) ? "Saving…" : lastEdit(corrections)));
   }
 
   const lastEdit = (corrections) =>

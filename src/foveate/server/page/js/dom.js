@@ -60,9 +60,12 @@ export function radioGroup(container, name, entries, selected, onChange) {
   };
 }
 
-/** Set the text of an element if it differs: unchanged text costs no layout while the photograph moves. */
-export function setText(id, text) {
-  if (byId(id).textContent !== text) byId(id).textContent = text;
+/**
+ * Set the text of an element if it differs: unchanged text costs no layout while the photograph moves, and a screen
+ * reader does not announce it again.
+ */
+export function setText(shown, text) {
+  if (shown.textContent !== text) shown.textContent = text;
 }
 
 export const isPressed = (button) => button.getAttribute("aria-pressed") === "true";

@@ -54,7 +54,7 @@ export function createGradings(state, outbox, loadList, graderLayers) {
     const others = [...new Set(people)].filter((name) => name && name !== author);
     const names = new Intl.ListFormat("en").format(others);
     const text = `${names} ${others.length === 1 ? "has" : "have"} worked on this photograph: your changes go into the same corrections. ${SEPARATELY}`;
-    setText("shared-corrections", isShared && others.length ? text : "");
+    setText(byId("shared-corrections"), isShared && others.length ? text : "");
   }
 
   /** Say in the help whether several graders share their corrections. */

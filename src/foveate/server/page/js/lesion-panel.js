@@ -4,7 +4,7 @@
 // Ignores: how layers are drawn.
 
 import * as api from "./api.js";
-import { byId, debounce, element, radioGroup, setDisabled } from "./dom.js";
+import { byId, debounce, element, radioGroup, setDisabled, setText } from "./dom.js";
 import { formatArea, formatNumber } from "./format.js";
 import { failureText, showFailure, showRefusal } from "./messages.js";
 import { refusalOf } from "./refusals.js";
@@ -178,9 +178,9 @@ export function createLesionPanel(state, outbox, { now, onAnalysed }) {
       controls.active.checked = state.activeLesion === lesion.code;
       controls.slider.value = lesion.level;
       controls.figures.setAttribute("aria-busy", String(isOutdated)); // they are those before the last edit
-      controls.count.textContent = figures ? formatNumber(figures.count) : "…";
-      controls.area.textContent = area;
-      controls.probability.textContent = formatProbability(lesion.level);
+      setText(controls.count, figures ? formatNumber(figures.count) : "…");
+      setText(controls.area, area);
+      setText(controls.probability, formatProbability(lesion.level));
       controls.slider.setAttribute(
         "aria-valuetext",
         [
@@ -188,10 +188,10 @@ export function createLesionPanel(state, outbox, { now, onAnalysed }) {
           ...(figures ? [`${figures.count} regions`, area] : []),
         ].join(", "),
       );
-      controls.model.textContent = `model ${formatProbability(lesion.modelLevel)}`;
+      setText(controls.model, `model ${formatProbability(lesion.modelLevel)}`);
       setDisabled(controls.slider, false, refusal);
       setDisabled(controls.model, lesion.level === lesion.modelLevel, refusal);
-      controls.edited.textContent = editedText(view.counts?.lesions[lesion.code], lesion.level);
+      setText(controls.edited, editedText(view.counts?.lesions[lesion.code], lesion.level));
     }
   }
 

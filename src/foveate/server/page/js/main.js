@@ -61,7 +61,7 @@ const viewer = createViewers({ main: byId("osd"), untouched: byId("osd-untouched
     graderLayers.draw();
     annotations.draw();
     const placement = viewer.placement();
-    setText("zoom-value", placement ? `${Math.round(placement.scale * 100)} %` : "–");
+    setText(byId("zoom-value"), placement ? `${Math.round(placement.scale * 100)} %` : "–");
   },
   onReady() {
     layers.redraw();

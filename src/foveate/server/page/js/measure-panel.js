@@ -7,7 +7,7 @@
 
 import * as api from "./api.js";
 import { isSame } from "./conflicts.js";
-import { byId, element, isPressed, latest, setDisabled, setPressed } from "./dom.js";
+import { byId, element, isPressed, latest, setDisabled, setPressed, setText } from "./dom.js";
 import * as etdrs from "./etdrs.js";
 import { formatArea, formatNumber } from "./format.js";
 import { showFailure, showMessage, showRefusal } from "./messages.js";
@@ -208,7 +208,7 @@ export function createMeasurePanel(state, outbox, annotations, useRuler) {
 
   function renderReading() {
     const { ruler: line } = annotations.shown;
-    reading.textContent = line && state.view ? annotations.rulerText(line) : "";
+    setText(reading, line && state.view ? annotations.rulerText(line) : "");
   }
 
   state.on("photograph", () => {

@@ -5,7 +5,7 @@
 
 import * as api from "./api.js";
 import { confirmDeletion } from "./deletion.js";
-import { byId, element } from "./dom.js";
+import { byId, element, setText } from "./dom.js";
 import { showFailure, showMessage } from "./messages.js";
 import { arrange, FILTERS, ORDERS } from "./photograph-order.js";
 import { batchHeading, photographRow } from "./photograph-row.js";
@@ -180,7 +180,7 @@ export function createPhotographList(state, store, outbox, { uploadCount, onDele
     document.documentElement.classList.toggle("has-photographs", Boolean(known));
     byId("empty-list").hidden = Boolean(ids.length || uploadCount());
     byId("empty-list").textContent = known ? "No photograph matches." : "No photographs yet.";
-    byId("list-summary").textContent = !known ? "" : ids.length < known ? `${ids.length} of ${known}` : `${known}`;
+    setText(byId("list-summary"), !known ? "" : ids.length < known ? `${ids.length} of ${known}` : `${known}`);
     progress.render();
     renderPosition();
   }
@@ -191,9 +191,9 @@ export function createPhotographList(state, store, outbox, { uploadCount, onDele
     byId("previous").disabled = at <= 0;
     byId("next").disabled = at < 0 || at >= ids.length - 1;
     const name = state.photograph?.name ?? "No photograph";
-    const position = at < 0 ? "" : ` · ${at + 1} of ${ids.length}`;
-    const parts = [element("span", { class: "name", title: name }, name), element("span", { class: "position" }, position)];
-    byId("current-photograph").replaceChildren(...parts);
+    byId("current-photograph-name").title = name;
+    setText(byId("current-photograph-name"), name);
+    setText(byId("current-photograph-position"), at < 0 ? "" : ` · ${at + 1} of ${ids.length}`);
   }
 
   // ---- opening ----

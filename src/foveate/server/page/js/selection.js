@@ -5,7 +5,7 @@
 
 import * as api from "./api.js";
 import { confirmDeletion } from "./deletion.js";
-import { byId, element, isPressed, setPressed } from "./dom.js";
+import { byId, element, isPressed, setPressed, setText } from "./dom.js";
 import { askText, showFailure, showMessage } from "./messages.js";
 
 const NEW = "new";
@@ -23,7 +23,7 @@ export function createSelection(store, outbox, { shownIds, batches, onChange, re
     const isOn = isPressed(byId("select"));
     for (const id of selected) if (!isOn) selected.delete(id);
     byId("selection").hidden = !isOn;
-    byId("selection-count").textContent = `${selected.size} selected`;
+    setText(byId("selection-count"), `${selected.size} selected`);
     for (const id of ["move-to", "download-selected", "delete-selected"]) byId(id).disabled = !selected.size;
     byId("move-to").replaceChildren(
       element("option", { value: "" }, "Move to…"),

@@ -50,10 +50,9 @@ export function createStage(state, viewer, layers, annotations, { progress, sele
     const caption = photograph && !result ? analysisText(photograph) : paintingText();
     byId("caption").textContent = caption;
     byId("caption").hidden = !caption;
-    byId("quality").textContent = result?.quality.length
-      ? `Quality: ${result.quality.map((code) => QUALITY[code] || code).join(", ")}`
-      : "";
-    byId("model-name").textContent = result ? `Model ${result.model.name} ${result.model.version}` : "";
+    const quality = result?.quality.map((code) => QUALITY[code] || code).join(", ");
+    setText(byId("quality"), quality ? `Quality: ${quality}` : "");
+    setText(byId("model-name"), result ? `Model ${result.model.name} ${result.model.version}` : "");
   }
 
   /** Return which lesion a stroke would change; empty unless a tool that paints is in use. */
@@ -70,7 +69,7 @@ export function createStage(state, viewer, layers, annotations, { progress, sele
 
   /** Show where the pointer is: its position, and a cross on the untouched photograph. */
   function showPointer(point, crossPoint = point) {
-    setText("pointer-position", point ? `x ${Math.floor(point.x)}  y ${Math.floor(point.y)}` : "\u00a0");
+    setText(byId("pointer-position"), point ? `x ${Math.floor(point.x)}  y ${Math.floor(point.y)}` : "\u00a0");
     const placement = viewer.placement();
     const isShown = crossPoint && placement && isPressed(byId("side-by-side"));
     byId("crosshair").hidden = !isShown;

@@ -6,7 +6,7 @@
 // A stroke belongs to the photograph and the lesion on which it was begun, even if another one is opened or
 // chosen before it ends; and to the pointer that began it, whatever others touch the screen meanwhile.
 
-import { byId, radioGroup, setDisabled } from "./dom.js";
+import { byId, radioGroup, setDisabled, setText } from "./dom.js";
 import { createGestures } from "./gestures.js";
 import { showRefusal } from "./messages.js";
 import { LOADING, refusalOf, refusalOfFields } from "./refusals.js";
@@ -38,7 +38,7 @@ export function createTools(state, viewer, annotations, corrections, { onGridMov
 
   function setDiameter(value) {
     byId("diameter").value = value;
-    byId("diameter-value").textContent = `${diameter()} px`;
+    setText(byId("diameter-value"), `${diameter()} px`);
     const { cursor } = annotations.shown;
     if (cursor) annotations.set({ cursor: { ...cursor, diameter: diameter() } });
   }

@@ -43,7 +43,7 @@ export function createVisits(state, viewer, toolbar, photographs) {
     byId("realign").disabled = !chosen;
     if (!chosen) {
       byId("by-landmarks").disabled = true;
-      setText("alignment", "");
+      setText(byId("alignment"), "");
     }
     byId("beside-name").textContent = chosen ? chosen.name : "Untouched";
   }
@@ -54,11 +54,11 @@ export function createVisits(state, viewer, toolbar, photographs) {
     byId("by-landmarks").disabled = !landmarks;
     if (landmarks && byId("by-landmarks").checked) {
       const degrees = ((-landmarks.angle * 180) / Math.PI).toFixed(1);
-      setText("alignment", `By disc and fovea: shifted, scaled and rotated by ${degrees}°. If the program placed them, check the grid.`);
+      setText(byId("alignment"), `By disc and fovea: shifted, scaled and rotated by ${degrees}°. If the program placed them, check the grid.`);
       return landmarks;
     }
     const why = landmarks ? "" : " Disc and fovea are not known in both photographs, or they contradict each other.";
-    setText("alignment", `By the fields of view: shifted and scaled, not rotated.${why}`);
+    setText(byId("alignment"), `By the fields of view: shifted and scaled, not rotated.${why}`);
     return linkByFields(state.photograph, other);
   }
 
@@ -89,7 +89,7 @@ export function createVisits(state, viewer, toolbar, photographs) {
     byId("realign").checked = false;
     byId("beside-name").textContent = "Untouched";
     byId("by-landmarks").disabled = true;
-    setText("alignment", "");
+    setText(byId("alignment"), "");
     fill();
   });
   fill();
