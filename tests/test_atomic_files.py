@@ -272,7 +272,7 @@ with atomic_files.reserve(Path(sys.argv[1])):
 
 
 def assert_refused(folder, **options):
-    line = f"^another run is writing to {re.escape(str(folder))}; wait for it, or choose another --out$"
+    line = f"^another run is writing to {re.escape(str(folder))}; wait for it, or choose another folder$"
     with pytest.raises(OutputError, match=line), atomic_files.reserve(folder, **options):
         pass
 

@@ -282,7 +282,7 @@ def test_a_second_watch_in_the_same_folder_is_refused(foveate, package, tmp_path
     assert (code, out) == (1, "")
     assert (
         err
-        == f"foveate: another run is writing to {tmp_path / 'out'}; wait for it, or choose another --out\n"
+        == f"foveate: another run is writing to {tmp_path / 'out'}; wait for it, or choose another folder\n"
     )
 
 

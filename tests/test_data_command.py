@@ -91,7 +91,7 @@ def test_a_second_check_into_the_same_folder_is_refused_and_destroys_nothing(tmp
     assert (code, out) == (1, "")
     assert (
         err
-        == f"foveate: another run is writing to {tmp_path / 'out'}; wait for it, or choose another --out\n"
+        == f"foveate: another run is writing to {tmp_path / 'out'}; wait for it, or choose another folder\n"
     )
 
 

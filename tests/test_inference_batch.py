@@ -782,7 +782,7 @@ def test_a_second_run_into_the_same_folder_is_refused_and_destroys_nothing(
     report = run(job)
 
     assert not report.failures
-    assert refused == [f"another run is writing to {job.out}; wait for it, or choose another --out"] * 3
+    assert refused == [f"another run is writing to {job.out}; wait for it, or choose another folder"] * 3
     assert tree(job.out) == tree(undisturbed)
 
 

@@ -306,7 +306,7 @@ def test_a_second_comparison_into_the_same_folder_is_refused(command, tmp_path, 
     with atomic_files.reserve(tmp_path / "out"):
         assert command() == 1
 
-    line = f"foveate: another run is writing to {tmp_path / 'out'}; wait for it, or choose another --out\n"
+    line = f"foveate: another run is writing to {tmp_path / 'out'}; wait for it, or choose another folder\n"
     assert capsys.readouterr().err == line
 
 

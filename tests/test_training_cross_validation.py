@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import sys
 
 import pytest
 
@@ -9,7 +10,7 @@ pytest.importorskip("torch")
 
 import tiny_set
 
-from foveate import cli, models
+from foveate import atomic_files, cli, models
 from foveate.datasets import checks, splits
 from foveate.datasets.layouts import LAYOUTS
 from foveate.engines import openvino
@@ -185,6 +186,23 @@ def test_the_package_waits_until_the_joint_stage_is_trained(tmp_path, split, cap
     assert "once stage 'joint' is trained: run the same command without --stage" in capsys.readouterr().err
     assert cli.run(command) == 0
     assert looked == [3], "only before the first run"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no locks of folders")
+@pytest.mark.parametrize("reserved", ["model", "model/fold-0"])
+def test_a_second_programme_into_the_same_folder_trains_nothing(tmp_path, split, capsys, reserved):
+    tiny_set.write(tmp_path / "set")
+    command = ["programme", "tiny", "--data", str(tmp_path / "set"), "--out", str(tmp_path / "model")]
+    command += ["--split", str(split), "--fold", "0", "--threads", "1"]
+
+    with atomic_files.reserve(tmp_path / reserved):
+        assert cli.run(command) == 1
+
+    line = (
+        f"foveate: another run is writing to {tmp_path / reserved}; wait for it, or choose another folder\n"
+    )
+    assert capsys.readouterr().err.endswith(line)
+    assert not list((tmp_path / "model").glob("*/*"))
 
 
 def test_one_command_makes_a_package_and_goes_on_where_it_was(tmp_path, split, capsys):

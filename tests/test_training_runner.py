@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import unicodedata
 from dataclasses import replace
 from pathlib import Path
@@ -90,6 +91,20 @@ def test_a_folder_that_holds_a_run_is_not_continued_without_resume(plan):
 
     with pytest.raises(TrainingError, match="--resume"):
         next(runner.train(plan))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no locks of folders")
+def test_a_run_is_continued_only_when_no_other_process_is_training_it(plan):
+    first = runner.train(plan)
+    next(first)
+    before = sorted((path, path.stat().st_mtime_ns) for path in plan.folder.rglob("*"))
+
+    with pytest.raises(OutputError, match=f"^another run is writing to {plan.folder}; wait for it"):
+        next(runner.train(replace(plan, resume=True)))
+
+    assert sorted((path, path.stat().st_mtime_ns) for path in plan.folder.rglob("*")) == before
+    first.close()
+    next(runner.train(replace(plan, resume=True)))
 
 
 def test_held_back_photographs_are_never_cached(plan):

@@ -318,7 +318,7 @@ def reserve(folder: Path, *, shared: bool = False) -> Iterator[float]:
                 is_locked = True
             except BlockingIOError as error:
                 raise OutputError(
-                    f"another run is writing to {display_path(folder)}; wait for it, or choose another --out"
+                    f"another run is writing to {display_path(folder)}; wait for it, or choose another folder"
                 ) from error
             except OSError:  # the disk has no locks, or the folder may be written but not read
                 pass

@@ -96,6 +96,12 @@ def cross_validate(recipe: str, training: TrainingOptions, options: CrossValidat
         int8=options.int8,
     )
     export.require_replaceable(options.out / cross_validation.PACKAGE)
+    with atomic_files.reserve(options.out):
+        _cross_validate(programme)
+
+
+def _cross_validate(programme: cross_validation.CrossValidation) -> None:
+    """Train and release, in a folder that is reserved."""
     runs = cross_validation.run_plans(programme)
     print_doubtful_masks(runs)
     for run in runs:

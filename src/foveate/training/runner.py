@@ -8,6 +8,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -334,8 +335,15 @@ def train(plan: TrainingPlan) -> Iterator[tuple[StageName, StageProgress]]:
             settings, split or data, or a stage fails.
         DatasetError: the cases do not fit the split, or a mask cannot be used.
         SettingError: the device does not exist, or a step has too few samples for the number of processes.
-        OutputError: the folder cannot be written.
+        OutputError: another run is writing to the folder, or it cannot be written.
     """
+    machine = distributed.current_machine(plan.device, plan.workers, channels_last=plan.channels_last)
+    with atomic_files.reserve(plan.folder) if machine.is_first else nullcontext():
+        yield from _train(plan, machine)
+
+
+def _train(plan: TrainingPlan, machine: Machine) -> Iterator[tuple[StageName, StageProgress]]:
+    """Train in a folder that the first process has reserved."""
     if plan.run.has_run() and not plan.resume:
         raise TrainingError(
             f"{display_path(plan.folder)}: already contains a run; continue it with --resume, or choose "
@@ -343,7 +351,6 @@ def train(plan: TrainingPlan) -> Iterator[tuple[StageName, StageProgress]]:
         )
     if plan.threads is not None:
         torch.set_num_threads(plan.threads)
-    machine = distributed.current_machine(plan.device, plan.workers, channels_last=plan.channels_last)
     machine.barrier()  # all processes have checked the folder before the first one writes
     plan = replace(plan, cases=require_annotated(plan.recipe, plan.cases))
     recipe = _begin_run(plan, machine)
