@@ -17,8 +17,8 @@ from foveate.datasets.layouts import LAYOUTS
 from foveate.errors import SettingError, TrainingError
 from foveate.training import hard_negatives, release, runner, sampler, trainer
 from foveate.training.distributed import LOCAL
+from foveate.training.plan import TrainingPlan
 from foveate.training.recipe import STAGES
-from foveate.training.runner import TrainingPlan
 
 
 def with_refine(**changes):

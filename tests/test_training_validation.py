@@ -17,9 +17,9 @@ from foveate.errors import DatasetError, FieldError, SettingError
 from foveate.evaluation.networks import ROWS
 from foveate.training import curves, recipes, runner, trainer, validation
 from foveate.training.curves import ValidationRecord
+from foveate.training.plan import TrainingPlan
 from foveate.training.recipe import ALONE_STAGES, STAGES
 from foveate.training.run_folder import RunFolder
-from foveate.training.runner import TrainingPlan
 from foveate.training.validation import Validation, ValidationSchedule
 
 FOLDS = {"IDRiD_01": 0, "IDRiD_02": 1, "IDRiD_03": 1}

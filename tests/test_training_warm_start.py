@@ -13,7 +13,7 @@ from foveate import nets
 from foveate.datasets import Case
 from foveate.errors import TrainingError
 from foveate.training import runner, trainer, warm_start
-from foveate.training.runner import TrainingPlan
+from foveate.training.plan import TrainingPlan
 
 
 @pytest.fixture

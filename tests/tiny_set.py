@@ -7,6 +7,7 @@ Three drawn photographs in IDRiD's folders: a lit disc with lesions at known pla
 import functools
 import hashlib
 import io
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,13 +16,14 @@ import torch
 from PIL import Image
 
 from foveate import nets
-from foveate.datasets import layouts
+from foveate.datasets import dr_grades, layouts
 from foveate.models import Package
 from foveate.nets import LocalGlobalUNet, NetworkPlan, StreamPlan
 from foveate.training import cache
 from foveate.training.augmentation import AugmentationLimits
 from foveate.training.cache import CachedCase
 from foveate.training.losses import Loss
+from foveate.training.plan import TrainingPlan
 from foveate.training.recipe import Recipe, Stage
 from foveate.types import Decision, ModelContract
 
@@ -125,6 +127,23 @@ def _encoded(image: Image.Image, kind: str, **options) -> bytes:
 def cached_cases(root: Path):
     """Write the data set and lay its cached_cases out."""
     return [cache.cache_case(case, CONTRACT, root / "sheets") for case in write(root / "set")]
+
+
+def plan(root: Path) -> TrainingPlan:
+    """Write the data set and its folds; return the plan of a run that holds IDRiD_03 back."""
+    split = root / "folds.json"
+    split.write_text(json.dumps({"folds": {"IDRiD_01": 1, "IDRiD_02": 2, "IDRiD_03": 0}}))
+    return TrainingPlan(recipe=recipe(split=split), cases=write(root / "set"), folder=root / "run")
+
+
+def with_healthy_eyes(plan: TrainingPlan, root: Path) -> TrainingPlan:
+    """Return the plan with two healthy eyes beside the set."""
+    (root / "eyes").mkdir()
+    for number in (8, 9):
+        pixels, _ = draw(Eye(164, absent=tuple(RADII)), number)
+        Image.fromarray(pixels).save(root / "eyes" / f"eye-{number}.png")
+    healthy = dr_grades.healthy_cases(root / "eyes", None)
+    return replace(plan, recipe=replace(plan.recipe, healthy_share=0.5), healthy=healthy)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -26,7 +26,7 @@ from foveate.datasets import Case, checks, layouts
 from foveate.inference.prepared_canvas import find_frame
 from foveate.lesions import select as select_lesions
 from foveate.paths import display_path
-from foveate.training import comparison, distributed, runner
+from foveate.training import comparison, distributed, run_recipe, run_split, runner
 from foveate.training.comparison import LesionComparison, figure, tables
 from foveate.writers.tables import utf8
 
@@ -65,8 +65,8 @@ def _compare(recipe: str, training: TrainingOptions, options: CompareOptions) ->
     comparison.require_not_trained_on(unseen, training_cases, plan.start)  # before hours of training
     if options.tiling == "paper":
         comparison.require_crop(unseen or plan.cases)
-    compared = unseen or runner.require_annotated(plan.recipe, plan.cases)  # the fold may not be known yet
-    runner.require_folds([plan])
+    compared = unseen or run_split.require_annotated(plan.recipe, plan.cases)  # the fold may not be known yet
+    run_split.require_folds([plan])
     if unseen:
         print_doubtful_masks([plan])
     contract = comparison.with_tiling(plan.recipe.contract, options.tiling)
@@ -83,8 +83,8 @@ def _compare(recipe: str, training: TrainingOptions, options: CompareOptions) ->
     progress_steps.show(
         runner.train(replace(plan, stages=comparison.missing_stages(plan.folder), resume=True))
     )
-    trained = runner.load_recipe(plan.recipe, plan.folder)
-    _, held_back = runner.split_cases(trained, runner.require_annotated(trained, plan.cases))
+    trained = run_recipe.load_recipe(plan.recipe, plan.folder)
+    _, held_back = run_split.split_cases(trained, run_split.require_annotated(trained, plan.cases))
     cases = unseen or held_back
     comparisons = comparison.compare(
         trained,

@@ -26,8 +26,11 @@ from foveate.training import (
     overrides,
     quantisation,
     recipes,
+    run_recipe,
+    run_split,
     runner,
 )
+from foveate.training.plan import TrainingPlan
 from foveate.training.recipe import REFINE, Recipe
 from foveate.training.release import (
     ReleaseChoices,
@@ -38,7 +41,6 @@ from foveate.training.release import (
     validate,
     write_package,
 )
-from foveate.training.runner import TrainingPlan
 from foveate.training.validation import ValidationSchedule
 from foveate.wording import quantity
 
@@ -62,7 +64,7 @@ def train(recipe: str, training: TrainingOptions, options: TrainOptions) -> None
     with distributed.process_group(os.environ, training.device):
         is_first = distributed.current_machine(training.device).rank == 0
         if is_first:
-            runner.require_folds([plan])
+            run_split.require_folds([plan])
             print_doubtful_masks([plan])
         progress_steps.show(runner.train(plan), quiet=not is_first)
 
@@ -189,7 +191,7 @@ def make_plan(
     settings = overrides.parse_pairs(options.settings)
     layout = layouts.named(options.layout)
     recipe = overrides.override(
-        runner.adapt_to_layout(find_recipe(name), layout.lesions, layout.field), settings
+        run_recipe.adapt_to_layout(find_recipe(name), layout.lesions, layout.field), settings
     )
     if options.split is not None:
         recipe = replace(recipe, split=options.split)
@@ -251,7 +253,7 @@ def annotated_cases(recipe: Recipe, cases: Sequence[Case], split: str) -> tuple[
     Raises:
         TrainingError: there is no such photograph.
     """
-    usable = runner.require_annotated(recipe, cases)
+    usable = run_split.require_annotated(recipe, cases)
     if left_out := len(cases) - len(usable):
         print_once(
             f"{quantity(left_out, 'photograph')} of split {split} left out: not annotated for all of "

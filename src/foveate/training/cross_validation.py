@@ -17,10 +17,10 @@ from foveate.choices import LastStage
 from foveate.datasets.layouts import Layout
 from foveate.errors import SettingError
 from foveate.evaluation.networks import ROWS
-from foveate.training import release, runner
+from foveate.training import release, run_split, runner
+from foveate.training.plan import TrainingPlan
 from foveate.training.recipe import REFINE, Recipe, StageName
 from foveate.training.run_folder import RunFolder
-from foveate.training.runner import TrainingPlan
 from foveate.training.trainer import StageProgress
 from foveate.training.validation import ValidationSchedule
 
@@ -52,13 +52,13 @@ class CrossValidation:
 
         Raises:
             SettingError: no fold is given, one is given twice, or as `TrainingPlan`.
-            DatasetError, TrainingError: as `runner.require_folds`.
+            DatasetError, TrainingError: as `run_split.require_folds`.
         """
         if not self.folds:
             raise SettingError("no fold to hold back; name one or more with --fold")
         if duplicates := [fold for fold, times in Counter(self.folds).items() if times > 1]:
             raise SettingError(f"--fold {duplicates[0]} is given more than once; give each fold once")
-        runner.require_folds(run_plans(self))
+        run_split.require_folds(run_plans(self))
 
 
 def run_plans(validation: CrossValidation) -> list[TrainingPlan]:

@@ -35,7 +35,7 @@ from foveate.metrics.calibration import PlattScaling
 from foveate.models import Manifest, TrainingData
 from foveate.nets import LocalGlobalUNet
 from foveate.paths import display_path, nfc
-from foveate.training import export, quantisation, run_record, runner, trainer
+from foveate.training import export, quantisation, run_recipe, run_record, run_split, trainer
 from foveate.training import recipe as recipes
 from foveate.training.recipe import REFINE, Recipe, StageName
 from foveate.training.run_folder import RunFolder
@@ -195,14 +195,14 @@ def load_run(
             'joint'.
 
     Raises:
-        TrainingError, SettingError: as `runner.load_recipe`; or the run was trained on another set.
-        DatasetError: as `runner.split_cases`; or a photograph cannot be read.
+        TrainingError, SettingError: as `run_recipe.load_recipe`; or the run was trained on another set.
+        DatasetError: as `run_split.split_cases`; or a photograph cannot be read.
     """
-    trained_recipe = runner.load_recipe(recipe, folder)
+    trained_recipe = run_recipe.load_recipe(recipe, folder)
     run = RunFolder(folder)
-    annotated = runner.require_annotated(trained_recipe, cases)
+    annotated = run_split.require_annotated(trained_recipe, cases)
     _require_same_set(run, trained_recipe, annotated, cases)
-    training_cases, held_back = runner.split_cases(trained_recipe, annotated)
+    training_cases, held_back = run_split.split_cases(trained_recipe, annotated)
     settings = run.read_settings()
     return FinishedRun(
         recipe=trained_recipe,
