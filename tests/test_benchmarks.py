@@ -1,12 +1,15 @@
 """The programs in benchmarks/ that judge a model say in one line what they lack."""
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 pytest.importorskip("torch")
+
+from test_evaluation_effort_cutoffs import synthetic_result
 
 from foveate import metrics
 from foveate.datasets.dr_grades import GradedPhotograph
@@ -65,3 +68,20 @@ def test_average_precision_that_depends_on_one_photograph_has_no_interval():
 
     assert program.pooled_precision([sick, healthy]) == "1.0000"
     assert program.pooled_precision([sick, sick, healthy]) == "1.0000 (1.000 to 1.000)"
+
+
+def test_crossed_figures_are_of_cutoffs_that_never_saw_their_photograph():
+    program = load("gaze")
+    results = [synthetic_result(seed, name=str(seed)) for seed in range(4)]
+
+    outcome = program.cross_validate(results, "balanced")
+
+    assert outcome is not None
+    blind = replace(
+        results[0], coarse={code: np.zeros_like(each) for code, each in results[0].coarse.items()}
+    )
+    shifted = program.cross_validate([blind, *results[1:]], "balanced")
+    assert shifted is not None
+    assert (
+        shifted.covered["EX"] < outcome.covered["EX"]
+    )  # no window of it is visited, though its own cut-offs would

@@ -270,12 +270,12 @@ def test_selection_rules_are_chosen_with_the_calibrated_networks_of_the_validati
         calls.append((package.contract, engine.network.global_net.head.bias[0].item(), list(cases)))
         return ["result"]
 
-    def choose_from_results(results, tta_views):
+    def choose(results, tta_views):
         assert results == ["result"]
         return {"fast": SelectionRule(tta_views=tta_views, criteria={})}
 
     monkeypatch.setattr(effort_cutoffs, "coarse_results", coarse_results)
-    monkeypatch.setattr(effort_cutoffs, "choose_from_results", choose_from_results)
+    monkeypatch.setattr(effort_cutoffs, "choose", choose)
 
     rules = release.choose_selection_rules(
         release.ReleaseInputs(shipped=run, validation_runs=[run]), scalings

@@ -8,7 +8,7 @@ import functools
 import hashlib
 import io
 import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from foveate.training.augmentation import AugmentationLimits
 from foveate.training.cache import CachedCase
 from foveate.training.losses import Loss
 from foveate.training.plan import TrainingPlan
-from foveate.training.recipe import Recipe, Stage
+from foveate.training.recipe import STORED_NAMES, Recipe, Stage
 from foveate.types import Decision, ModelContract
 
 CONTRACT = ModelContract(
@@ -207,6 +207,17 @@ def recipe(**changes) -> Recipe:
         averaging=0.9,
     )
     return replace(whole, **changes)
+
+
+def settings(recipe: Recipe) -> dict[str, str]:
+    """Return every dotted name of a recipe's numbers, with its value as text."""
+
+    def leaves(node, prefix):
+        for key, value in node.items():
+            name = f"{prefix}{STORED_NAMES.get(key, key)}"
+            yield from leaves(value, f"{name}.") if isinstance(value, dict) else [(name, str(value))]
+
+    return {name: text for name, text in leaves(asdict(recipe), "") if name != "name"}
 
 
 def package(contract=CONTRACT) -> Package:

@@ -475,7 +475,7 @@ def choose_selection_rules(
     for run in inputs.validation_runs:
         engine = _calibrated_engine(run, scalings)
         results += effort_cutoffs.coarse_results(package, engine, run.held_back)
-    return effort_cutoffs.choose_from_results(results, effort_cutoffs.reduced_tta_views(package))
+    return effort_cutoffs.choose(results, effort_cutoffs.reduced_tta_views(package))
 
 
 def _calibrated_engine(run: FinishedRun, scalings: Mapping[Row, Scalings]) -> Engine:
