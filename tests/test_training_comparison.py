@@ -69,7 +69,9 @@ def test_a_stream_alone_waits_for_the_joint_stage_whose_steps_it_takes(made, tmp
 
 def test_each_row_is_the_network_with_its_own_last_weights(made):
     recipe, folder, _ = made
-    rows = {row: tiny_set.digests(comparison.build_network(recipe, folder, row)) for row in comparison.ROWS}
+    rows = {
+        row: tiny_set.digests(comparison.build_network(recipe, folder, row)) for row in comparison.ROW_ENGINES
+    }
     parts = {"GlobalNet": "global_net", "LocalNet": "local_net"}
     for row, part in parts.items():
         own = {name: digest for name, digest in rows[row].items() if name.startswith(part)}
@@ -106,7 +108,7 @@ def test_all_pictures_of_a_patch_show_the_same_part_of_the_photograph(made, comp
     assert np.abs(patch.pixels.astype(int) - pixels[patch_slices]).max() <= 1  # two JPEG decoders
     assert patch.truth.any()
     assert {row: stored.shape for row, stored in patch.maps.items()} == dict.fromkeys(
-        comparison.ROWS, patch.truth.shape
+        comparison.ROW_ENGINES, patch.truth.shape
     )
 
 
@@ -135,12 +137,14 @@ def test_each_photograph_is_predicted_once_for_each_row_and_the_patches_are_thos
 
     columns = comparison.compare(recipe, folder, cases, lesions=("EX", "SE"))
 
-    assert len(predicted) == len(set(predicted)) == len(cases) * len(comparison.ROWS)
+    assert len(predicted) == len(set(predicted)) == len(cases) * len(comparison.ROW_ENGINES)
     for lesion, column in columns.items():
         name = column.patch.photograph
         case = next(case for case in cases if case.name == name)
-        (truth,) = comparison.truth(case, (lesion,), maps[comparison.ROWS["fused"], name, lesion].shape)
-        for row, engine in comparison.ROWS.items():
+        (truth,) = comparison.truth(
+            case, (lesion,), maps[comparison.ROW_ENGINES["fused"], name, lesion].shape
+        )
+        for row, engine in comparison.ROW_ENGINES.items():
             expected = maps[engine, name, lesion][comparison.densest_patch(truth)]
             np.testing.assert_array_equal(column.patch.maps[row], expected)
 

@@ -56,7 +56,7 @@ def inputs(trained):
 
 @pytest.fixture(scope="module")
 def histograms(inputs):
-    return {row: release.validate(inputs, row) for row in networks.ROWS}
+    return {row: release.validate(inputs, row) for row in networks.ROW_ENGINES}
 
 
 @pytest.fixture(scope="module")
@@ -220,10 +220,10 @@ def test_globalnets_shares_are_in_what_is_validated_and_in_the_package(trained, 
     recipe = tiny_set.replace(trained.recipe, global_shares=(0.0, 0.0, 0.0, 0.5))
     run = tiny_set.replace(trained, recipe=recipe)
     inputs = release.ReleaseInputs(shipped=run, validation_runs=[run])
-    rows = {row: release.validate(inputs, row)[0].counts for row in networks.ROWS}
+    rows = {row: release.validate(inputs, row)[0].counts for row in networks.ROW_ENGINES}
     plain_inputs = release.ReleaseInputs(shipped=trained, validation_runs=[trained])
-    plain_rows = {row: release.validate(plain_inputs, row)[0].counts for row in networks.ROWS}
-    choices = release.choose(inputs, {row: release.validate(inputs, row) for row in networks.ROWS})
+    plain_rows = {row: release.validate(plain_inputs, row)[0].counts for row in networks.ROW_ENGINES}
+    choices = release.choose(inputs, {row: release.validate(inputs, row) for row in networks.ROW_ENGINES})
     release.write_package(run, choices, "1", tmp_path / "package")
     package = models.load(tmp_path / "package")
     engine = onnx.open(package, threads=1)

@@ -17,7 +17,7 @@ from foveate.cli.options import UsageError
 from foveate.cli.options.training import CrossValidationOptions, ReleaseOptions, TrainingOptions, TrainOptions
 from foveate.datasets import Case, checks, dr_grades, layouts
 from foveate.datasets.layouts import Layout
-from foveate.evaluation.networks import ROWS
+from foveate.evaluation.networks import ROW_ENGINES
 from foveate.training import (
     cross_validation,
     distributed,
@@ -160,7 +160,7 @@ def _validate(inputs: ReleaseInputs) -> ReleaseChoices:
     if doubt:
         print_once(doubt)
     histograms = {}
-    for row in ROWS:
+    for row in ROW_ENGINES:
         histograms[row] = validate(inputs, row)
         print(f"{row}\n{evaluation.tabulate(evaluation.score(histograms[row]))}", file=sys.stderr)
     return choose(inputs, histograms)

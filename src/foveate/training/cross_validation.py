@@ -16,7 +16,7 @@ from pathlib import Path
 from foveate.choices import LastStage
 from foveate.datasets.layouts import Layout
 from foveate.errors import SettingError
-from foveate.evaluation.networks import ROWS
+from foveate.evaluation.networks import ROW_ENGINES
 from foveate.training import release, run_split, runner
 from foveate.training.plan import TrainingPlan
 from foveate.training.recipe import REFINE, Recipe, StageName
@@ -112,7 +112,7 @@ def write_package(validation: CrossValidation) -> Path:
     inputs = release.ReleaseInputs(shipped=shipped, validation_runs=fold_runs)
     inputs.check_files()  # before the hours of work
     folder = validation.plan.folder / PACKAGE
-    histograms = {row: release.validate(inputs, row) for row in ROWS}
+    histograms = {row: release.validate(inputs, row) for row in ROW_ENGINES}
     choices = release.choose(inputs, histograms)
     release.write_package(shipped, choices, validation.version, folder)
     if validation.int8:

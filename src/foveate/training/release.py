@@ -29,7 +29,7 @@ from foveate.engines import Engine
 from foveate.errors import DatasetError, TrainingError
 from foveate.evaluation import CaseHistogram, LesionScore, effort_cutoffs, evidence_cuts
 from foveate.evaluation.evidence_cuts import EvidenceCut
-from foveate.evaluation.networks import ROWS, Row
+from foveate.evaluation.networks import ROW_ENGINES, Row
 from foveate.inference.prepared_canvas import find_frame, prepare_canvas
 from foveate.metrics.calibration import PlattScaling
 from foveate.models import Manifest, TrainingData
@@ -301,7 +301,7 @@ def validate(inputs: ReleaseInputs, row: Row = "fused") -> list[CaseHistogram]:
         network = build_network(run)
         if row == "fused":
             network = nets.blend(network, run.recipe.global_shares)
-        engine = ROWS[row](network=export.round_to_half(network))
+        engine = ROW_ENGINES[row](network=export.round_to_half(network))
         package = models.unsaved_package(run.recipe.name, run.recipe.contract)
         histograms += evaluation.count_pixels(run.held_back, package, engine)
     return histograms
@@ -481,7 +481,7 @@ def choose_selection_rules(
 def _calibrated_engine(run: FinishedRun, scalings: Mapping[Row, Scalings]) -> Engine:
     """Return an engine for a validation run's network as it would be released: calibrated and rounded."""
     network = _calibrated_network(run, scalings, run.recipe.global_shares)
-    return ROWS["fused"](network=export.round_to_half(network))
+    return ROW_ENGINES["fused"](network=export.round_to_half(network))
 
 
 def _calibrated_network(

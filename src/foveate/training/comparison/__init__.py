@@ -26,7 +26,7 @@ from foveate.errors import DatasetError, SettingError, TrainingError, raise_if_o
 from foveate.evaluation import LesionOutcome, maps_from_model
 from foveate.evaluation.evaluate import EvaluationSpec, evaluate
 from foveate.evaluation.measures import Measures
-from foveate.evaluation.networks import ROWS, Row
+from foveate.evaluation.networks import ROW_ENGINES, Row
 from foveate.evaluation.sources import CaseMaps, MapSource
 from foveate.geometry import canvas, tiling
 from foveate.inference.settings import DEFAULTS
@@ -201,7 +201,7 @@ def compare(
     recorder = _PatchRecorder()
     outcomes: dict[Row, dict[str, LesionOutcome]] = {}
     for row in ("fused", *STREAM_ROWS):  # the fused network's scores choose the patches
-        engine = ROWS[row](network=build_network(recipe, folder, row))
+        engine = ROW_ENGINES[row](network=build_network(recipe, folder, row))
         source = recorder.record(row, maps_from_model(package, engine, DEFAULTS))
         spec = EvaluationSpec(source=source, cases=cases, thresholds=thresholds)
         outcomes[row] = evaluate(spec, lambda done, name, row=row: progress(row, done, name))  # type: ignore[misc]
@@ -209,7 +209,7 @@ def compare(
             recorder.choose(
                 {lesion: _median_photograph(outcome) for lesion, outcome in outcomes[row].items()}
             )
-    outcomes = {row: outcomes[row] for row in ROWS}  # in the table's order
+    outcomes = {row: outcomes[row] for row in ROW_ENGINES}  # in the table's order
     return {
         lesion: _compare_lesion(lesion, outcomes, recorder.example(lesion, cases))
         for lesion in lesions
@@ -264,7 +264,7 @@ class _PatchRecorder:
             photograph=name,
             pixels=pixels[patch].copy(),
             truth=plane[patch].copy(),
-            maps={row: maps[row] for row in ROWS},
+            maps={row: maps[row] for row in ROW_ENGINES},
         )
 
 
