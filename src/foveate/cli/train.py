@@ -15,7 +15,7 @@ from foveate import atomic_files, evaluation, models
 from foveate.cli import progress, progress_steps
 from foveate.cli.options import UsageError
 from foveate.cli.options.training import CrossValidationOptions, ReleaseOptions, TrainingOptions, TrainOptions
-from foveate.datasets import Case, checks, dr_grades, layouts
+from foveate.datasets import Case, dr_grades, layouts
 from foveate.datasets.layouts import Layout
 from foveate.evaluation.networks import ROW_ENGINES
 from foveate.training import (
@@ -64,7 +64,7 @@ def train(recipe: str, training: TrainingOptions, options: TrainOptions) -> None
     with distributed.process_group(os.environ, training.device):
         is_first = distributed.current_machine(training.device).rank == 0
         if is_first:
-            run_split.require_folds([plan])
+            (plan,) = run_split.require_folds([plan])
             print_doubtful_masks([plan])
         progress_steps.show(runner.train(plan), quiet=not is_first)
 
@@ -229,18 +229,9 @@ def print_warnings(data: Path, layout: Layout, split: str, recipe: Recipe) -> No
 
 
 def print_doubtful_masks(plans: Sequence[TrainingPlan]) -> None:
-    """Print a line if masks may count as too large.
-
-    All masks are read, so the checks that are quicker go first. Nothing is read if one of the runs has begun:
-    its records prove that the masks are still the same.
-
-    Args:
-        plans: the plans of one or more runs on the same photographs.
-    """
-    if any(plan.run.has_run() for plan in plans):
-        return
+    """Print a line if masks may count as too large (`runner.doubtful_masks`)."""
     with progress.reading_bar() as show_reading:
-        doubt = checks.doubtful_masks(plans[0].cases, plans[0].recipe.contract.lesions, show_reading)
+        doubt = runner.doubtful_masks(plans, show_reading)
     if doubt:
         print_once(doubt)
 

@@ -16,6 +16,7 @@ from foveate.errors import SettingError
 from foveate.models import Package
 from foveate.training.recipe import REFINE, STAGES, Recipe, StageName
 from foveate.training.run_folder import RunFolder
+from foveate.training.run_record import RunSplit
 from foveate.training.validation import ValidationSchedule
 
 
@@ -50,6 +51,8 @@ class TrainingPlan:
     """Whether pictures have the memory format channels last."""
     resume: bool = False
     """Continue the run that the folder holds."""
+    assigned: RunSplit | None = None
+    """Folds that were assigned before the run begins, so that it need not read all masks for that again."""
     settings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """The overrides of the published recipe, to be recorded."""
     command: Sequence[str] = ()

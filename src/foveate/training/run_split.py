@@ -52,18 +52,22 @@ def split_cases(recipe: Recipe, cases: Sequence[Case]) -> tuple[list[Case], list
     return _split_by_folds(recipe, cases, splits.read(recipe.split), recipe.split.name)
 
 
-def require_folds(plans: Sequence[TrainingPlan]) -> None:
+def require_folds(plans: Sequence[TrainingPlan]) -> list[TrainingPlan]:
     """Check the folds that the runs of one recipe and set will hold back, before any work.
 
     Which photographs a fold has is known if folds are given, or were assigned at the run's last start. If the
     runs start from a package, which may have been trained on some of them, folds are assigned for this check,
     once for all runs.
 
+    Returns:
+        The plans, with the folds that were assigned for this check.
+
     Raises:
         DatasetError: a fold does not exist, or a photograph is in no fold.
         TrainingError: no photograph can be used, one is of `examples/`, or the package at the start was
             trained on one of a fold.
     """
+    checked: list[TrainingPlan] = []
     assigned = None
     for plan in plans:
         usable = replace(plan, cases=require_annotated(plan.recipe, plan.cases))
@@ -72,16 +76,18 @@ def require_folds(plans: Sequence[TrainingPlan]) -> None:
         if split is None and fold is not None and plan.start is not None:
             split = assigned = assigned or choose_split(usable)
         if split is not None:
-            held_back_cases(usable, split)
+            divide(usable, split)
         elif fold is not None and fold not in range(FOLDS):
             raise DatasetError(
                 f"fold {fold} does not exist; hold back one of the folds 0 to {FOLDS - 1} that a run "
                 "assigns, or give other folds with --split"
             )
+        checked.append(replace(plan, assigned=assigned or plan.assigned))
+    return checked
 
 
-def held_back_cases(plan: TrainingPlan, split: RunSplit) -> list[Case]:
-    """Return the cases that a run holds back, which the package at its start must not have been trained on.
+def divide(plan: TrainingPlan, split: RunSplit) -> tuple[list[Case], list[Case]]:
+    """Return the cases that a run is trained on and those that it holds back.
 
     Args:
         plan: the plan, with cases that were annotated for all lesions of the recipe.
@@ -89,13 +95,14 @@ def held_back_cases(plan: TrainingPlan, split: RunSplit) -> list[Case]:
 
     Raises:
         DatasetError: the fold does not exist, or a photograph is in no fold.
-        TrainingError: the package at the start was trained on one of the fold.
+        TrainingError: the package at the start was trained on a photograph that is held back, or one is of
+            `examples/`.
     """
     path = plan.recipe.split or plan.run.split
-    _, held_back = _split_by_folds(plan.recipe, plan.cases, split.folds, path.name)
+    training, held_back = _split_by_folds(plan.recipe, plan.cases, split.folds, path.name)
     if plan.start is not None:
         warm_start.require_unseen(plan.start, plan.recipe, held_back)
-    return held_back
+    return training, held_back
 
 
 def _split_by_folds(
@@ -146,10 +153,10 @@ def choose_split(plan: TrainingPlan) -> RunSplit:
 
 
 def _existing_split(plan: TrainingPlan) -> RunSplit | None:
-    """Return the recipe's folds, or those of the run; None if the run has yet to assign them."""
+    """Return the recipe's folds, those of the run, or those assigned for it; None if there are none yet."""
     recipe = plan.recipe
     if recipe.split is not None:
         about, folds = f"as in {recipe.split.name}", splits.read(recipe.split)
         return RunSplit(about=about, folds=folds, held_back=recipe.held_back)
-    split = plan.run.read_split() if plan.run.has_run() else None
+    split = plan.run.read_split() if plan.run.has_run() else plan.assigned
     return split and replace(split, held_back=recipe.held_back)

@@ -92,6 +92,26 @@ def _train(plan: TrainingPlan, machine: Machine) -> Iterator[tuple[StageName, St
                 yield stage, progress
 
 
+def doubtful_masks(
+    plans: Sequence[TrainingPlan], progress: checks.CheckProgress = lambda done, total, name: None
+) -> str:
+    """Return a line on masks that may count as too large, before one or more runs on the same photographs.
+
+    All masks are read, so the checks that are quicker go first. Nothing is read if one of the runs has begun:
+    its records prove that the masks are still the same.
+
+    Args:
+        plans: the plans of the runs.
+        progress: called after each photograph.
+
+    Returns:
+        As `checks.doubtful_masks`.
+    """
+    if any(plan.run.has_run() for plan in plans):
+        return ""
+    return checks.doubtful_masks(plans[0].cases, plans[0].recipe.contract.lesions, progress)
+
+
 def validation_cases(plan: TrainingPlan) -> tuple[Case, ...]:
     """Return the photographs on which a run's stages are validated; none without a schedule.
 
@@ -111,7 +131,7 @@ def _begin_run(plan: TrainingPlan, machine: Machine) -> Recipe:
     recipe = replace(plan.recipe, split=plan.recipe.split or run.split)
     if machine.is_first:
         split = run_split.choose_split(plan)
-        held_back = run_split.held_back_cases(plan, split)
+        _, held_back = run_split.divide(plan, split)
         atomic_files.require_writable(plan.folder)
         run.keep_split(split)
         run.keep_settings(
