@@ -439,11 +439,12 @@ def test_a_report_that_lacks_photographs_says_so(dropped):
         lines.append(dropped.locator("#batch-report-missing").all_inner_texts())
     dropped.unroute("**/api/report-jobs/*")
 
+    advice = "make the report again once all are analysed."
     assert lines == [
         [],
-        ["1 of 3 photographs had no result and is not in it; make it again."],
-        ["2 of 3 photographs had no result and are not in it; make it again."],
-        ["1 of 4 photographs had no result and is not in it; make it again."],
+        [f"1 of 3 photographs had no result and is not in this report; {advice}"],
+        [f"2 of 3 photographs had no result and are not in this report; {advice}"],
+        [f"1 of 4 photographs had no result and is not in this report; {advice}"],
     ]
 
 
