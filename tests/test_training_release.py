@@ -20,7 +20,7 @@ from foveate.metrics.calibration import PlattScaling
 from foveate.training import export, release, run_record, trainer
 from foveate.training.recipe import STAGES
 from foveate.training.run_folder import RunFolder
-from foveate.training.run_record import RunSplit, StartPackage
+from foveate.training.run_record import AveragedRun, RunSplit, StartPackage
 from foveate.types import Decision, SelectionRule
 
 LESIONS = tiny_set.CONTRACT.lesions
@@ -181,6 +181,7 @@ def test_the_package_scores_what_was_validated(inputs, histograms, tables, tmp_p
     assert package.manifest["intended_use"].startswith("Research on hard exudates, microaneurysms,")
     record = package.manifest["training"]
     assert record["photographs"] == ["IDRiD_01", "IDRiD_02"]
+    assert "averaged" not in record
     assert record["healthy"] == []
     assert record["start"] is None
     assert record["validation"]["photographs"] == record["validation"]["learned_from_them"] == ["IDRiD_01"]
@@ -218,7 +219,8 @@ def test_the_package_is_calibrated_as_the_photographs_held_back_have_it(inputs, 
 def test_globalnets_shares_are_in_what_is_validated_and_in_the_package(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(release, "fit_calibration", lambda histograms: {})
     recipe = tiny_set.replace(trained.recipe, global_shares=(0.0, 0.0, 0.0, 0.5))
-    run = tiny_set.replace(trained, recipe=recipe)
+    averaged = (AveragedRun(overrides={"seed": "1"}, weights="ab"), AveragedRun(overrides={}, weights="cd"))
+    run = tiny_set.replace(trained, recipe=recipe, averaged=averaged)
     inputs = release.ReleaseInputs(shipped=run, validation_runs=[run])
     rows = {row: release.validate(inputs, row)[0].counts for row in networks.ROW_ENGINES}
     plain_inputs = release.ReleaseInputs(shipped=trained, validation_runs=[trained])
@@ -226,6 +228,10 @@ def test_globalnets_shares_are_in_what_is_validated_and_in_the_package(trained, 
     choices = release.choose(inputs, {row: release.validate(inputs, row) for row in networks.ROW_ENGINES})
     release.write_package(run, choices, "1", tmp_path / "package")
     package = models.load(tmp_path / "package")
+    assert package.manifest["training"]["averaged"] == [
+        {"set": {"seed": "1"}, "weights": "ab"},
+        {"set": {}, "weights": "cd"},
+    ]
     engine = onnx.open(package, threads=1)
     package = tiny_set.replace(  # without the evidence cut
         package, decisions={code: Decision(threshold=0.5, minimum_area=1) for code in package.decisions}

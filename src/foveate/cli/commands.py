@@ -19,7 +19,13 @@ from foveate.cli.options.dicom import NO_LOGIN, LoginOptions, PullOptions, Watch
 from foveate.cli.options.evaluate import CompareOptions, EvaluateOptions
 from foveate.cli.options.predict import PredictOptions
 from foveate.cli.options.serve import DEFAULT_SERVER, ServeOptions
-from foveate.cli.options.training import CrossValidationOptions, ReleaseOptions, TrainingOptions, TrainOptions
+from foveate.cli.options.training import (
+    AverageOptions,
+    CrossValidationOptions,
+    ReleaseOptions,
+    TrainingOptions,
+    TrainOptions,
+)
 from foveate.cli.output import errors_as_json
 from foveate.version import version
 
@@ -238,6 +244,23 @@ def release(recipe: RecipeName, /, *, options: ReleaseOptions) -> None:
     from foveate.cli.train import release
 
     release(recipe, options)
+
+
+@app.command
+def average(recipe: RecipeName, /, *, options: AverageOptions) -> None:
+    """Write a run whose weights are the mean of those of several runs, for `foveate release`.
+
+    The runs hold back the same fold, and began with the same trained streams.
+
+    Parameters
+    ----------
+    recipe
+        Name of the recipe that was trained.
+    """
+    _require_torch()
+    from foveate.cli.train import average
+
+    average(recipe, options)
 
 
 @app.command

@@ -14,11 +14,18 @@ from typing import Literal
 from foveate import atomic_files, evaluation, models
 from foveate.cli import progress, progress_steps
 from foveate.cli.options import UsageError
-from foveate.cli.options.training import CrossValidationOptions, ReleaseOptions, TrainingOptions, TrainOptions
+from foveate.cli.options.training import (
+    AverageOptions,
+    CrossValidationOptions,
+    ReleaseOptions,
+    TrainingOptions,
+    TrainOptions,
+)
 from foveate.datasets import Case, dr_grades, layouts
 from foveate.datasets.layouts import Layout
 from foveate.evaluation.networks import ROW_ENGINES
 from foveate.training import (
+    averaging,
     cross_validation,
     distributed,
     export,
@@ -118,6 +125,17 @@ def _cross_validate(programme: cross_validation.CrossValidation) -> None:
         line = f"the package is made of stage 'joint': {REFINE} is not finished in {', '.join(unrefined)}"
         print(f"foveate: {line}", file=sys.stderr)
     print(cross_validation.write_package(programme))
+
+
+def average(recipe: str, options: AverageOptions) -> None:
+    """Average the weights of several runs, and print the folder of the new one.
+
+    Raises:
+        UsageError: there is no such recipe.
+        FoveateError: the runs cannot be averaged.
+    """
+    averaging.average(find_recipe(recipe), options.runs, options.out, sys.argv)
+    print(options.out)
 
 
 def release(recipe: str, options: ReleaseOptions) -> None:

@@ -37,9 +37,9 @@ from foveate.nets import LocalGlobalUNet
 from foveate.paths import display_path, nfc
 from foveate.training import export, quantisation, run_recipe, run_record, run_split, trainer
 from foveate.training import recipe as recipes
-from foveate.training.recipe import REFINE, Recipe, StageName
+from foveate.training.recipe import REFINE, Recipe
 from foveate.training.run_folder import RunFolder
-from foveate.training.run_record import StartPackage
+from foveate.training.run_record import AveragedRun, StartPackage
 from foveate.types import Decision, SelectionRule
 from foveate.wording import quantity
 
@@ -49,13 +49,6 @@ lesions."""
 
 LOWEST_THRESHOLD = 1e-4
 """Thresholds have four decimals; at 0 every pixel would be lesion."""
-
-WEIGHT_STAGES: Mapping[LastStage, tuple[StageName, ...]] = {
-    "fusion": ("global", "local", "fusion"),
-    "joint": ("joint",),
-    "refine": ("refine",),
-}
-"""Last stage -> the stages whose weights make up the network after it."""
 
 NOT_A_DEVICE = "Not a medical device: it must not be used to diagnose, to screen, or to decide on treatment."
 
@@ -85,6 +78,8 @@ class FinishedRun:
     """Names of the healthy eyes that were trained on as well."""
     start: StartPackage | None = None
     """The package that the run started from."""
+    averaged: Sequence[AveragedRun] = ()
+    """The runs that the weights are the mean of, if they are."""
 
     @property
     def trained_photographs(self) -> tuple[str, ...]:
@@ -213,6 +208,7 @@ def load_run(
         layout=layout,
         healthy=run_record.healthy_names(run.read_digests(), cases),
         start=None if settings is None else settings.start,
+        averaged=() if settings is None else settings.averaged,
     )
 
 
@@ -284,11 +280,7 @@ def build_network(run: FinishedRun) -> LocalGlobalUNet:
     Raises:
         TrainingError: a stage is not finished.
     """
-    recipe = run.recipe
-    network = nets.build(recipe.network, len(recipe.contract.lesions), read_weights=None)
-    for stage in WEIGHT_STAGES[run.stage]:
-        trainer.load_weights(network, RunFolder(run.folder), stage)
-    return network
+    return trainer.finished_network(run.recipe, RunFolder(run.folder), run.stage)
 
 
 def validate(inputs: ReleaseInputs, row: Row = "fused") -> list[CaseHistogram]:
@@ -421,6 +413,7 @@ def write_package(run: FinishedRun, choices: ReleaseChoices, version: str, folde
             "recipe": _stated_recipe(run, choices),
             "stage": run.stage,
             "start": None if run.start is None else run.start.to_json(),
+            **({"averaged": [averaged.to_json() for averaged in run.averaged]} if run.averaged else {}),
             "photographs": list(run.trained_photographs),
             "healthy": list(run.healthy),
             "validation": choices.validation,

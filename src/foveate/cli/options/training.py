@@ -130,6 +130,17 @@ class CrossValidationOptions:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True, slots=True)
+class AverageOptions:
+    """Options of `foveate average`."""
+
+    runs: Annotated[tuple[Path, ...], Parameter(name="--run", metavar="RUN", negative="")]
+    """Folder of a finished training run; give two or more."""
+    out: RunFolder
+    """Folder of the run to write."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ReleaseOptions:
     """Options of `foveate release`."""
 
