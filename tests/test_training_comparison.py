@@ -215,6 +215,19 @@ def test_the_fold_of_a_run_without_a_split_is_known_before_it_begins_and_assigne
     assert calls == [["IDRiD_01", "IDRiD_02", "IDRiD_03"]]
 
 
+def test_only_photographs_that_are_compared_on_must_hold_the_papers_crop(tmp_path, monkeypatch):
+    cases = tiny_set.write(tmp_path / "set")
+    with Image.open(cases[2].photograph) as largest:
+        monkeypatch.setattr(canvas, "PAPER_CROP", (largest.height, largest.width))
+    split = tmp_path / "folds.json"
+    split.write_text(json.dumps({"folds": {"IDRiD_01": 0, "IDRiD_02": 1, "IDRiD_03": 2}}))
+    run = TrainingPlan(recipe=tiny_set.recipe(split=split, held_back=2), cases=cases, folder=tmp_path / "run")
+
+    assert [case.name for case in plan.prepare(run, ("EX",), tiling="paper").cases] == ["IDRiD_03"]
+    with pytest.raises(SettingError, match=r"IDRiD_01.jpg: .* too few for the paper's crop"):
+        plan.prepare(replace(run, recipe=replace(run.recipe, held_back=0)), ("EX",), tiling="paper")
+
+
 def test_a_comparison_without_a_photograph_is_refused(tmp_path):
     cases = tiny_set.write(tmp_path / "set")
     run = TrainingPlan(
