@@ -161,8 +161,8 @@ def require_free_target(job: ClusterJob, target: FileStore) -> None:
             )
     if results and not marks:
         raise OutputError(
-            f"{target.display_path()}: already contains {results[0]} but neither run.json nor a manifest, so "
-            "there is no run to --resume; choose another --out"
+            f"{target.display_path()}: already contains {results[0]} but neither run.json nor "
+            "manifest/order.json, so there is no run to --resume; choose another --out"
         )
     if results and not job.resume:
         raise OutputError(
@@ -188,10 +188,10 @@ def remove_partial_files(target: FileStore) -> None:
         writers.prepare(target.folder, min_age=WRITING_SECONDS)
 
 
-def mark_finished(inventory: Inventory, manifest: Ledger, target: FileStore) -> int:
+def mark_finished(inventory: Inventory, ledger: Ledger, target: FileStore) -> int:
     """Mark the photographs that earlier runs have done in an inventory; return their number.
 
-    A photograph is done if a line of the manifest says so, its file is unchanged, and its result exists. If a
+    A photograph is done if a line of the ledger says so, its file is unchanged, and its result exists. If a
     result exists without a line, the worker that receives the photograph checks the result first.
 
     Raises:
@@ -209,7 +209,7 @@ def mark_finished(inventory: Inventory, manifest: Ledger, target: FileStore) -> 
             "--out"
         )
     before = inventory.remaining()[0]
-    for name, stamp, line in manifest.successes():
+    for name, stamp, line in ledger.successes():
         inventory.mark_done(name, stamp, line)
     return before - inventory.remaining()[0]
 
