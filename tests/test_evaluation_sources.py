@@ -75,6 +75,11 @@ def test_maps_that_predict_wrote_are_read_unchanged(tmp_path, format):
         ("a.npy", np.full(SHAPE, np.nan), "has values from nan to nan"),
         ("a.npy", np.full(SHAPE, 1.5), r"has values from 1\.5 to 1\.5"),
         ("a.npy", np.full(SHAPE, -0.1), r"has values from -0\.1"),
+        (
+            "a.npy",
+            np.nextafter(np.full(SHAPE, 1, np.float32), np.float32(2)),
+            r"to 1\.0000001; .*clipped to 0 to 1",
+        ),
         ("a.npy", np.zeros(SHAPE, np.int64), "the map is int64"),
         ("a.npy", np.zeros((4, 7)), "the map has 4 x 7 px, its photograph 5 x 7 px"),
         ("a.png", np.zeros((*SHAPE, 3), np.uint8), "the map has 5 x 7 x 3 px"),

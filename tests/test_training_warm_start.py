@@ -201,6 +201,16 @@ def test_a_package_that_spells_what_is_held_back_in_another_unicode_form_is_refu
         warm_start.require_unseen(package, tiny_set.recipe(), held_back)
 
 
+def test_a_package_that_learned_from_a_healthy_eye_that_is_held_back_is_refused(start):
+    manifest = {"training": {"photographs": ["IDRiD_01"], "healthy": ["IDRiD_138"]}}
+    package = tiny_set.replace(start.package, manifest=manifest)
+    held_back = [Case(name="IDRiD_138", photograph=Path(), masks={})]
+
+    with pytest.raises(TrainingError, match="package tiny was trained on IDRiD_138, which this run holds"):
+        warm_start.require_unseen(package, tiny_set.recipe(), held_back)
+    assert warm_start.describe(package).photographs == ("IDRiD_01",)  # healthy eyes have no masks
+
+
 def test_a_package_of_other_lesions_is_refused(plan, start):
     contract = tiny_set.replace(tiny_set.CONTRACT, lesions=("EX", "MA"))
     package = tiny_set.replace(start.package, contract=contract)

@@ -190,13 +190,10 @@ def read_map(path: Path, shape: tuple[int, int]) -> StoredMap:
         raise DatasetError(
             f"{display_path(path)}: the map is {stored.dtype}; write uint8 or uint16, or floating point"
         )
-    if stored.dtype.kind == "f":
-        low, high = float(stored.min()), float(stored.max())
-        if not (low >= 0 and high <= 1):  # NaN fails both
-            raise DatasetError(
-                f"{display_path(path)}: the map has values from {low:g} to {high:g}; write probabilities "
-                "from 0 to 1"
-            )
+    if stored.dtype.kind == "f" and (fault := metrics.thresholds.range_fault(stored)):
+        raise DatasetError(
+            f"{display_path(path)}: the map has {fault}; write probabilities, clipped to 0 to 1"
+        )
     return stored
 
 

@@ -229,8 +229,12 @@ def _compare_lesion(
     outcomes: Mapping[Row, Mapping[str, LesionOutcome]],
     patch: ExamplePatch | None,
 ) -> LesionComparison:
-    measures = {row: by_lesion[lesion].each for row, by_lesion in outcomes.items()}
-    bins = _interval_tables(measures)
+    measures: Mapping[Row, Sequence[Measures]] = {
+        row: by_lesion[lesion].each for row, by_lesion in outcomes.items()
+    }
+    bins = {
+        row: metrics.interval_table([case.interval_bins for case in cases]) for row, cases in measures.items()
+    }
     samples = metrics.resample_photographs(len(measures["fused"]))
     estimates = {row: _area(bins[row], outcomes[row][lesion].pooled, samples) for row in outcomes}
     areas = {row: area for row, (area, _) in estimates.items()}
@@ -267,12 +271,6 @@ def _compare_lesion(
         lesion_counts=tuple(int(table[:, -2].sum()) for table in detections["fused"]),
         patch=patch,
     )
-
-
-def _interval_tables(measures: Mapping[Row, Sequence[Measures]]) -> dict[Row, Float64[np.ndarray, "P C"]]:
-    """Return the counts of each row's photographs in common bins, so that rows can be compared."""
-    table = metrics.interval_table([case.interval_bins for cases in measures.values() for case in cases])
-    return dict(zip(measures, np.split(table, len(measures)), strict=True))
 
 
 def _subtract(minuend: float | None, subtrahend: float | None) -> float | None:

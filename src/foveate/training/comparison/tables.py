@@ -76,7 +76,8 @@ def page(comparisons: Mapping[str, LesionComparison], about: Mapping[str, object
 
 Exact average precision, pixels pooled at native resolution; in brackets 95 % intervals from a bootstrap over
 photographs. Differences are paired: both rows on the same photographs in every sample; a star marks an
-interval without 0. The paper's figures are those of its Table 1, measured on IDRiD's 27 test photographs.
+interval without 0. The paper's figures are those of its Table 1, measured on IDRiD's test part. The paper
+seems to leave out photographs without the lesion, which count with all their pixels here.
 
 {table_1(comparisons)}
 ## Gain of fusion by diameter
