@@ -21,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from foveate import nets
+from foveate.choices import LastStage
 from foveate.datasets import Case
 from foveate.errors import TrainingError
 from foveate.models import Package
@@ -32,7 +33,6 @@ from foveate.training.curves import Scores, StepRecord, ValidationRecord
 from foveate.training.distributed import CONTINUE, LOCAL, Machine, one_line_errors
 from foveate.training.recipe import (
     ALONE_STAGES,
-    LastStage,
     Recipe,
     StageName,
     base_stage,
