@@ -37,7 +37,7 @@ from foveate.cluster.stores import FileStore
 from foveate.cluster.worker import Assignment, Shard, ShardResult, WorkerReady, failure_entry
 from foveate.errors import ClusterError, OutputError
 from foveate.inference import batch
-from foveate.inference.settings import check_settings
+from foveate.inference.settings import check_settings, lesion_decisions
 from foveate.models import Package
 from foveate.version import version
 from foveate.writers import PredictRequest
@@ -117,7 +117,8 @@ def run(
             raise
         if job.share.of == 1:
             remove_partial_files(target)
-            summaries.write(inventory, target, driver.request(), driver.report(), started)
+            lesions = tuple(lesion_decisions(job.package, job.settings))
+            summaries.write(inventory, target, driver.request(), driver.report(), started, lesions=lesions)
         driver.log_end()
         return driver.report()
 
