@@ -89,13 +89,11 @@ def decode_row(line: str) -> SummaryRow:
 
 def _row_of(content: Mapping[str, Any]) -> SummaryRow:
     """Return the row of a line's content; raise as `decode_row`."""
-    name = _text(content["photograph"])
     return SummaryRow(
-        name=name,
+        name=_text(content["photograph"]),
         status=content["status"],
         error=_text(content["error"]),
         quality=tuple(map(_text, content["quality"])),
-        key=name if content["status"] == "ok" else "",
         digest=_text(content["sha256"]),
         loads={
             code: LesionLoad(

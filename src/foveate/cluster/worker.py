@@ -206,7 +206,7 @@ class ShardWorker:
         if text is None or digest is None:
             return _StoredResult(exists=text is not None)
         row = writers.reusable_row_from_json(text, request, digest)
-        is_outdated = writers.digest_from_json(text, item.name) != digest
+        is_outdated = writers.digest_from_json(text) != digest
         return _StoredResult(row=row, exists=True, is_outdated=is_outdated)
 
     def _remove(self, item: WorkItem) -> None:
@@ -217,12 +217,12 @@ class ShardWorker:
         """Put a photograph's files into the bucket and remove them from this machine."""
         folder = self._job.out
         try:
-            self._target.upload(folder, self._files(row.key, tuple(row.loads)))
+            self._target.upload(folder, self._files(row.name, tuple(row.loads)))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _files(self, key: str, lesions: Sequence[str]) -> tuple[str, ...]:
-        return result_paths.photograph_files(key, lesions, maps.SUFFIX[self._job.format])
+    def _files(self, name: str, lesions: Sequence[str]) -> tuple[str, ...]:
+        return result_paths.photograph_files(name, lesions, maps.SUFFIX[self._job.format])
 
     def _success(
         self, item: WorkItem, row: SummaryRow, seconds: Mapping[str, float], *, reused: bool

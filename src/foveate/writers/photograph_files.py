@@ -114,14 +114,14 @@ def stored_row(out: Path, request: PredictRequest) -> SummaryRow | None:
     return None if stored is None else _complete_row(out, *stored, request, stored[1].digest)
 
 
-def stored_digest(out: Path, key: str) -> str | None:
+def stored_digest(out: Path, name: str) -> str | None:
     """Return the SHA-256 of the photograph that an existing result belongs to; None if there is no result."""
-    return _digest_of(_read_json(out, key))
+    return _digest_of(_read_json(out, name))
 
 
-def digest_from_json(text: bytes, key: str) -> str | None:
+def digest_from_json(text: bytes) -> str | None:
     """Return the same from a result's regions' JSON; None if it is not ours."""
-    return _digest_of(_parse_json(text, key))
+    return _digest_of(_parse_json(text))
 
 
 def differences(
@@ -146,9 +146,9 @@ def differences(
     present, earlier = _origin(request), _stored_origin(content)
     if present != earlier:
         return tuple(
-            f"{name} {_in_words(present.get(name))} instead of {_in_words(earlier.get(name))}"
-            for name in {**present, **earlier}
-            if present.get(name) != earlier.get(name)
+            f"{entry} {_in_words(present.get(entry))} instead of {_in_words(earlier.get(entry))}"
+            for entry in {**present, **earlier}
+            if present.get(entry) != earlier.get(entry)
         )
     if photograph_digest() not in (None, row.digest):
         return ("changed content of the photograph",)
@@ -166,14 +166,14 @@ def reusable_row_from_json(text: bytes, request: PredictRequest, digest: str) ->
         request: the current request.
         digest: current SHA-256 of the photograph.
     """
-    stored = _parse_json(text, request.name)
+    stored = _parse_json(text)
     return None if stored is None else _matching_row(*stored, request, digest)
 
 
 def existing_rows(
     out: Path, request: PredictRequest, digest: str, frame: int | None = None
 ) -> tuple[SummaryRow, ...]:
-    """Return the rows of all other photographs whose results are in a folder, by key.
+    """Return the rows of all other photographs whose results are in a folder, by name.
 
     Args:
         out: the output folder.
@@ -183,15 +183,15 @@ def existing_rows(
 
     Raises:
         OutputError: the folder holds results of another model, version or settings, or of another photograph
-            under the same key. Such results do not belong in the same table.
+            under the same name. Such results do not belong in the same table.
     """
     folder, origin, rows = out / "regions", _origin(request), []
     for path in sorted(folder.rglob("*.json")):
-        key = path.relative_to(folder).with_suffix("").as_posix()
-        existing = _existing_result(out, key)
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        existing = _existing_result(out, name)
         if existing is None:
             continue
-        if key != request.name:
+        if name != request.name:
             if existing.origin != origin:
                 raise OutputError(
                     f"{display_path(path)}: was made by another model or with other settings; "
@@ -214,7 +214,7 @@ def write(
 ) -> SummaryRow:
     """Write all files of one photograph and return its row of the summary.
 
-    They replace the files that an earlier run wrote under the same key after all of them are on the disk: if
+    They replace the files that an earlier run wrote under the same name after all of them are on the disk: if
     one cannot be made or written, the earlier ones stay. If one cannot get its name, none stays.
 
     Args:
@@ -228,9 +228,9 @@ def write(
         OutputError: a file cannot be written.
         PhotographError: a DICOM object cannot be made.
     """
-    key = result.request.name
-    json_file = result_paths.regions_file(key, ".json")
-    clear_earlier = functools.partial(clear, out, key, {*result.lesions, *codes})
+    name = result.request.name
+    json_file = result_paths.regions_file(name, ".json")
+    clear_earlier = functools.partial(clear, out, name, {*result.lesions, *codes})
     is_renaming = False
 
     def begin_renaming() -> None:
@@ -255,7 +255,7 @@ def write(
             with suppress(OutputError):  # the first error is the one to report
                 clear_earlier()
         raise
-    return tables.row_of(content, key)
+    return tables.row_of(content)
 
 
 @contextmanager
@@ -270,7 +270,7 @@ def _writer_pool() -> Iterator[Executor]:
 
 def _write_contents(add_file: _AddFile, result: PhotographResult, pool: Executor) -> tables.Document:
     """Write all files but the regions' JSON, as many at a time as the pool has threads; return the JSON."""
-    key = result.request.name
+    name = result.request.name
     lesion_tasks = [
         pool.submit(_write_lesion, add_file, result, lesion) for lesion in lesions.of(result.lesions)
     ]
@@ -278,35 +278,35 @@ def _write_contents(add_file: _AddFile, result: PhotographResult, pool: Executor
     outputs = [task.result() for task in lesion_tasks]
     by_code = dict(zip(result.lesions, outputs, strict=True))
     content = tables.document(result, {code: output.summary for code, output in by_code.items()})
-    tasks.append(pool.submit(_write_script, add_file, key, content, [output.layer for output in outputs]))
-    tasks.append(pool.submit(add_file, result_paths.regions_file(key, ".csv"), tables.to_csv(content)))
+    tasks.append(pool.submit(_write_script, add_file, name, content, [output.layer for output in outputs]))
+    tasks.append(pool.submit(add_file, result_paths.regions_file(name, ".csv"), tables.to_csv(content)))
     _write_overlay(add_file, result, content, [output.area for output in outputs], pool)
     objects = {code: output.dicom for code, output in by_code.items() if output.dicom is not None}
     for kind, file in dicom_extra.encode(result, objects, content["field"]["area_px"]).items():
-        add_file(result_paths.object_file(key, kind), file)
+        add_file(result_paths.object_file(name, kind), file)
     for task in tasks:
         task.result()
     return content
 
 
-def clear(out: Path, key: str, codes: Collection[str] = ()) -> None:
+def clear(out: Path, name: str, codes: Collection[str] = ()) -> None:
     """Remove the files of a photograph that an earlier run wrote, the JSON first.
 
     Args:
         out: the output folder.
-        key: the photograph's key.
+        name: the photograph's name.
         codes: lesions whose files are removed even if no JSON names them, as after a killed run.
 
     Raises:
         OutputError: a file cannot be removed.
     """
-    stored = _read_json(out, key)
-    atomic_files.remove(result_paths.resolve(out, result_paths.regions_file(key, ".json")))
+    stored = _read_json(out, name)
+    atomic_files.remove(result_paths.resolve(out, result_paths.regions_file(name, ".json")))
     # the JSON may hold any text: use only codes that lead to files in our folders
     stored_codes: Collection[str] = () if stored is None else stored[1].loads
     all_codes = {*codes, *(code for code in stored_codes if code.isalnum())}
     for suffix in sorted(set(maps.SUFFIX.values())):
-        for path in result_paths.photograph_files(key, sorted(all_codes), suffix, OBJECT_KINDS):
+        for path in result_paths.photograph_files(name, sorted(all_codes), suffix, OBJECT_KINDS):
             atomic_files.remove(result_paths.resolve(out, path))
 
 
@@ -351,9 +351,9 @@ def _write_pictures(add_file: _AddFile, result: PhotographResult) -> None:
 
 
 def _write_script(
-    add_file: _AddFile, key: str, content: tables.Document, layers: Sequence[PageLayer]
+    add_file: _AddFile, name: str, content: tables.Document, layers: Sequence[PageLayer]
 ) -> None:
-    path, *_ = result_paths.page_files(key)
+    path, *_ = result_paths.page_files(name)
     add_file(path, page.photograph_script(content, layers))
 
 
@@ -421,7 +421,7 @@ def _digest_of(stored: tuple[tables.Document, SummaryRow] | None) -> str | None:
     return None if stored is None else stored[1].digest
 
 
-def _existing_result(out: Path, key: str) -> _ExistingResult | None:
+def _existing_result(out: Path, name: str) -> _ExistingResult | None:
     """Return what the table of a folder needs of a result, or None if there is no file or it is not ours.
 
     A file is read once, as long as it does not change.
@@ -429,42 +429,42 @@ def _existing_result(out: Path, key: str) -> _ExistingResult | None:
     Raises:
         OutputError: it cannot be read.
     """
-    path = out / result_paths.regions_file(key, ".json")
+    path = out / result_paths.regions_file(name, ".json")
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise atomic_files.output_error(path, error) from error
-    return _read_existing_result(out, key, (status.st_ino, status.st_mtime_ns, status.st_size))
+    return _read_existing_result(out, name, (status.st_ino, status.st_mtime_ns, status.st_size))
 
 
 @functools.lru_cache(maxsize=EXISTING_RESULTS)
-def _read_existing_result(out: Path, key: str, state: tuple[int, int, int]) -> _ExistingResult | None:
+def _read_existing_result(out: Path, name: str, state: tuple[int, int, int]) -> _ExistingResult | None:
     """Return the same; another content of the file has another `state`."""
-    stored = _read_json(out, key)
+    stored = _read_json(out, name)
     if stored is None:
         return None
     content, row = stored
     return _ExistingResult(row=row, origin=_stored_origin(content), frame=content["photograph"].get("frame"))
 
 
-def _read_json(out: Path, key: str) -> tuple[tables.Document, SummaryRow] | None:
+def _read_json(out: Path, name: str) -> tuple[tables.Document, SummaryRow] | None:
     """Return a photograph's JSON and its row, or None if there is no file or it is not ours."""
-    path = result_paths.resolve(out, result_paths.regions_file(key, ".json"))
+    path = result_paths.resolve(out, result_paths.regions_file(name, ".json"))
     try:
         text = valid_path(path).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise atomic_files.output_error(path, error) from error
-    return _parse_json(text, key)
+    return _parse_json(text)
 
 
-def _parse_json(text: bytes, key: str) -> tuple[tables.Document, SummaryRow] | None:
+def _parse_json(text: bytes) -> tuple[tables.Document, SummaryRow] | None:
     """Return a photograph's JSON and its row, or None if it is not ours."""
     try:
         content: tables.Document = json.loads(text)
-        return content, tables.row_of(content, key)
+        return content, tables.row_of(content)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

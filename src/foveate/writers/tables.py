@@ -142,7 +142,7 @@ def to_csv(content: Document) -> bytes:
     return csv_bytes(lines)
 
 
-def row_of(content: Document, key: str) -> SummaryRow:
+def row_of(content: Document) -> SummaryRow:
     """Return a photograph's row of the summary, from its JSON.
 
     Raises:
@@ -152,7 +152,6 @@ def row_of(content: Document, key: str) -> SummaryRow:
         name=content["photograph"]["name"],
         status="ok",
         quality=tuple(content["quality"]),
-        key=key,
         digest=content["photograph"]["sha256"],
         loads={
             code: LesionLoad(

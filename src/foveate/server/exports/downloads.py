@@ -500,7 +500,7 @@ def _row(folder: Path, key: str, name: str) -> SummaryRow:
         name: name of its files in the zip.
     """
     content = (folder / result_paths.regions_file(key, ".json")).read_bytes()
-    return replace(tables.row_of(json.loads(content), name), name=name)
+    return replace(tables.row_of(json.loads(content)), name=name)
 
 
 def _corrected_row(folder: Path, key: str, name: str) -> SummaryRow | None:
