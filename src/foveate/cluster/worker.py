@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from foveate import writers
 from foveate.cluster.addresses import open_store
 from foveate.cluster.event_log import peak_memory_mb
 from foveate.cluster.inventory import WorkItem
@@ -32,7 +31,7 @@ from foveate.inference.settings import Settings
 from foveate.models import Package
 from foveate.photographs import PhotographFile
 from foveate.version import version
-from foveate.writers import MapFormat, SummaryRow, maps, result_paths
+from foveate.writers import MapFormat, SummaryRow, existing_results, maps, result_paths
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -205,9 +204,12 @@ class ShardWorker:
         digest = batch.photograph_digest(file)
         if text is None or digest is None:
             return _StoredResult(exists=text is not None)
-        row = writers.reusable_row_from_json(text, request, digest)
-        is_outdated = writers.digest_from_json(text) != digest
-        return _StoredResult(row=row, exists=True, is_outdated=is_outdated)
+        stored = existing_results.parse(text)
+        return _StoredResult(
+            row=stored.row if stored is not None and stored.matches(request, digest) else None,
+            exists=True,
+            is_outdated=stored is None or stored.row.digest != digest,
+        )
 
     def _remove(self, item: WorkItem) -> None:
         """Remove a photograph's files from the bucket."""

@@ -42,6 +42,7 @@ from foveate.writers import (
     Provenance,
     SummaryRow,
     dicom_extra,
+    existing_results,
     maps,
     result_paths,
 )
@@ -437,9 +438,9 @@ def _renamed_photograph(
             for file in files.photographs
             if last in {photographs.without_suffix(file.path.name), file.path.stem, file.path.name}
         ]
-        digest = writers.stored_digest(job.out, name) if candidates else None
+        stored = existing_results.load(job.out, name) if candidates else None
         for file in candidates[:RENAMED_CHECKED]:
-            if photograph_digest(file.path) == digest:
+            if stored is not None and photograph_digest(file.path) == stored.row.digest:
                 return name, file
     return None
 
@@ -455,14 +456,35 @@ def _repeat_notice(job: BatchJob, files: PhotographFiles, replaced: dict[str, tu
     request = _request(job, "")
     digest_of = functools.cache(photograph_digest)  # frames of one DICOM object share their file
     for file in files.photographs:
-        photograph = replace(request, name=file.name)
-        reasons = writers.differences(job.out, photograph, functools.partial(digest_of, file.path))
+        digest = functools.partial(digest_of, file.path)
+        reasons = _repeat_reasons(job.out, replace(request, name=file.name), digest)
         if reasons:
             replaced[file.name] = reasons
     if not replaced:
         return ""
     words = ", ".join(dict.fromkeys(itertools.chain.from_iterable(replaced.values())))
     return f"{quantity(len(replaced), 'photograph')} of the earlier run computed again, because of {words}"
+
+
+def _repeat_reasons(
+    out: Path, request: PredictRequest, photograph_digest: Callable[[], str | None]
+) -> tuple[str, ...]:
+    """Return why an earlier result of a photograph will be replaced; nothing if there is none, or it is kept.
+
+    Args:
+        out: the output folder.
+        request: the current request.
+        photograph_digest: returns the current SHA-256 of the photograph, or None if it cannot be read; only
+            called where the request does not differ.
+    """
+    stored = existing_results.load(out, request.name)
+    if stored is None:
+        return ()
+    if reasons := stored.differences(request):
+        return reasons
+    if photograph_digest() not in (None, stored.row.digest):
+        return ("changed content of the photograph",)
+    return () if stored.is_complete(out, request) else ("missing result files",)
 
 
 def _finished_names(out: Path) -> set[str]:
@@ -545,15 +567,21 @@ def _earlier_result(job: BatchJob, file: PhotographFile) -> _EarlierResult:
     if not job.resume:
         return _EarlierResult()
     digest = photograph_digest(file.path)
-    row = None if digest is None else writers.reusable_row(job.out, _request(job, file.name), digest)
-    stored = writers.stored_digest(job.out, file.name)
-    return _EarlierResult(row=row, may_be_right=stored is not None and digest in (None, stored))
+    stored = existing_results.load(job.out, file.name)
+    if stored is None:
+        return _EarlierResult()
+    request = _request(job, file.name)
+    matches = digest is not None and stored.matches(request, digest)
+    return _EarlierResult(
+        row=stored.row if matches and stored.is_complete(job.out, request) else None,
+        may_be_right=digest in (None, stored.row.digest),
+    )
 
 
 def _has_result(job: BatchJob, file: PhotographFile) -> bool:
     """Return whether the folder holds a complete result of a photograph."""
     with suppress(OutputError):  # JSON that may not be read
-        return writers.stored_digest(job.out, file.name) is not None
+        return existing_results.load(job.out, file.name) is not None
     return False
 
 
@@ -662,10 +690,18 @@ def _all_rows(
     for file in files.photographs if job.resume else ():
         if file.name not in present and file.name not in replaced:
             with suppress(OutputError):  # JSON that may not be read must not hide why the run ends
-                row = writers.stored_row(job.out, replace(request, name=file.name))
+                row = _stored_row(job.out, replace(request, name=file.name))
                 if row is not None:
                     present[file.name] = row
     return tuple(present[file.name] for file in files.photographs if file.name in present)
+
+
+def _stored_row(out: Path, request: PredictRequest) -> SummaryRow | None:
+    """Return the row of an earlier result of the same request, all of whose files exist, or None."""
+    stored = existing_results.load(out, request.name)
+    if stored is None or not stored.matches(request, stored.row.digest):
+        return None
+    return stored.row if stored.is_complete(out, request) else None
 
 
 def _run_record(job: BatchJob, report: Report, started: datetime) -> PredictRun:
