@@ -8,7 +8,7 @@ from tiny_result import photograph_result, predict_request, tree
 
 from foveate import atomic_files, writers
 from foveate.errors import OutputError
-from foveate.writers import existing_results
+from foveate.writers import EarlierResult, existing_results
 
 DIGEST = "cd" * 32
 """SHA-256 of the tiny photograph."""
@@ -126,3 +126,30 @@ def test_results_that_do_not_belong_into_one_table_are_refused(tmp_path):
     assert (
         writers.existing_rows(tmp_path, predict_request("a", format="npz"), DIGEST) == ()
     )  # about to be replaced
+
+
+def test_an_earlier_result_is_reused_only_of_the_photograph_as_it_is_now(tmp_path):
+    row = writers.write(tmp_path, photograph_result())
+    stored = existing_results.load(tmp_path, "clinic/left")
+
+    def reusable_row(digest, out=tmp_path):
+        return EarlierResult(stored=stored, digest=digest).reusable_row(predict_request(), out)
+
+    assert reusable_row(DIGEST) == row
+    assert reusable_row("00" * 32) is None
+    assert reusable_row(None) is None
+    assert EarlierResult(digest=DIGEST).reusable_row(predict_request(), tmp_path) is None
+    (tmp_path / "overlays" / "clinic" / "left.jpg").unlink()
+    assert reusable_row(DIGEST) is None
+    assert reusable_row(DIGEST, out=None) == row  # in a bucket the JSON proves the other files
+
+
+@pytest.mark.parametrize(("digest", "may_be_right"), [(DIGEST, True), (None, True), ("00" * 32, False)])
+def test_an_earlier_result_may_be_right_unless_the_photograph_is_known_to_differ(
+    tmp_path, digest, may_be_right
+):
+    writers.write(tmp_path, photograph_result())
+    stored = existing_results.load(tmp_path, "clinic/left")
+
+    assert EarlierResult(stored=stored, digest=digest).may_be_right == may_be_right
+    assert not EarlierResult(digest=digest).may_be_right

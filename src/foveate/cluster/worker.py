@@ -31,7 +31,15 @@ from foveate.inference.settings import Settings
 from foveate.models import Package
 from foveate.photographs import PhotographFile
 from foveate.version import version
-from foveate.writers import MapFormat, SummaryRow, existing_results, maps, result_paths
+from foveate.writers import (
+    EarlierResult,
+    MapFormat,
+    PredictRequest,
+    SummaryRow,
+    existing_results,
+    maps,
+    result_paths,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,18 +89,6 @@ class ShardResult:
     """One for each photograph, failures included; fewer only if the run ends."""
     peak_mb: int
     """Peak memory of the worker's process so far, MB."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _StoredResult:
-    """What a bucket holds of a photograph before it is processed."""
-
-    row: SummaryRow | None = None
-    """Its row, if a new run would only reproduce the result."""
-    exists: bool = False
-    """Whether there is a result."""
-    is_outdated: bool = False
-    """Whether it is known to be of other content than the photograph has now."""
 
 
 class ShardWorker:
@@ -175,41 +171,38 @@ class ShardWorker:
     ) -> LedgerEntry:
         """Predict a photograph that is a file of this machine, and write its results to the target."""
         is_bucket = self._target.folder is None
-        stored = self._stored_result(item, file) if is_bucket and item.has_result else _StoredResult()
-        if stored.row is not None:
-            return self._success(item, stored.row, {}, reused=True)
+        earlier = self._earlier_result(item, file) if is_bucket and item.has_result else None
+        if earlier is not None and (row := earlier.reusable_row(self._request(item), None)) is not None:
+            return self._success(item, row, {}, reused=True)
         source = PhotographFile(path=file, name=item.name)
         job = replace(self._job, resume=item.has_result and not is_bucket)
         outcome = batch.process_photograph(job, self._engine, source, lambda share: check())
         if outcome.row.status == "failed":
             error = outcome.row.error.replace(str(file), self._source.display_path(item.path))
-            if stored.is_outdated:
-                self._remove(item)
-            elif stored.exists:
+            if earlier is not None and earlier.may_be_right:
                 error = f"{error}; {batch.KEPT}"
+            elif earlier is not None:
+                self._remove(item)
             return self._failure(item, error, outcome.error_type, "" if outcome.stop is None else error)
         seconds = {"fetching": fetch_seconds, **outcome.seconds}
         if is_bucket:
             with _timed(seconds, "storing"):
-                if stored.exists:
+                if earlier is not None:
                     self._remove(item)
                 self._upload(outcome.row)
         return self._success(item, outcome.row, seconds, reused=outcome.is_reused)
 
-    def _stored_result(self, item: WorkItem, file: Path) -> _StoredResult:
-        """Return what the bucket holds of a photograph, as `batch.process_photograph` does for a folder."""
-        job = self._job
-        request = batch.predict_request(item.name, job.package, self._engine.label, job.settings, job.format)
+    def _earlier_result(self, item: WorkItem, file: Path) -> EarlierResult | None:
+        """Return what the bucket holds of a photograph; None if it holds no JSON of its regions."""
         text = self._target.read(result_paths.regions_file(item.name, ".json"))
-        digest = batch.photograph_digest(file)
-        if text is None or digest is None:
-            return _StoredResult(exists=text is not None)
-        stored = existing_results.parse(text)
-        return _StoredResult(
-            row=stored.row if stored is not None and stored.matches(request, digest) else None,
-            exists=True,
-            is_outdated=stored is None or stored.row.digest != digest,
-        )
+        if text is None:
+            return None
+        return EarlierResult(stored=existing_results.parse(text), digest=batch.photograph_digest(file))
+
+    def _request(self, item: WorkItem) -> PredictRequest:
+        """Return the request for a photograph."""
+        job = self._job
+        return batch.predict_request(item.name, job.package, self._engine.label, job.settings, job.format)
 
     def _remove(self, item: WorkItem) -> None:
         """Remove a photograph's files from the bucket."""

@@ -1,6 +1,6 @@
 """Segment many photographs, and write their results and a summary to a folder that a later run can resume.
 
-Knows:   the steps of each photograph, what a failure means for the others, and when a folder is free.
+Knows:   the steps of each photograph, and what a failure means for the others.
 Ignores: how a photograph is segmented, what the files contain, and how progress is displayed.
 
 `resume` finishes an interrupted run. The folder is then the same as after an uninterrupted run, except for
@@ -27,14 +27,16 @@ from foveate import atomic_files, photographs, writers
 from foveate.concurrency import OrderedPool
 from foveate.engines import Engine
 from foveate.errors import FoveateError, OutputError, PhotographError, is_out_of_memory
+from foveate.inference import targets
 from foveate.inference.pipeline import Segmentation, segment
 from foveate.inference.settings import DEFAULTS, Settings, check_settings, lesion_decisions
 from foveate.models import Package
-from foveate.paths import display_path, exists, file_digest, is_file, real_path
+from foveate.paths import display_path, file_digest, is_file, real_path
 from foveate.photographs import PhotographFile, PhotographFiles
 from foveate.wording import quantity
 from foveate.writers import (
     DicomRequest,
+    EarlierResult,
     MapFormat,
     PhotographResult,
     PredictRequest,
@@ -44,11 +46,7 @@ from foveate.writers import (
     dicom_extra,
     existing_results,
     maps,
-    result_paths,
 )
-
-RESULTS = (*result_paths.FOLDERS, "summary.csv", "index.html", "run.json")
-"""The folders and files that a run writes to its output folder; a folder that holds none of them is free."""
 
 Phase = Literal["reading", "inference", "writing"]
 """The steps of a photograph, in this order."""
@@ -226,10 +224,11 @@ def process_photograph(
     clock = _PhaseClock()
     try:
         earlier = _earlier_result(job, file)
+        reusable_row = earlier.reusable_row(_request(job, file.name), job.out)
     except Exception as error:  # such as JSON that may not be read: nothing is removed
         return _failure(file, error, clock)
-    if earlier.row is not None:
-        return Outcome(row=earlier.row, is_reused=True)
+    if reusable_row is not None:
+        return Outcome(row=reusable_row, is_reused=True)
     try:
         with clock.phase("reading"):
             photograph = photographs.read(file.path, frame=file.frame)
@@ -351,11 +350,6 @@ def save(
     return writers.write(out, result, lesions, before_renaming=before_renaming)
 
 
-def holds_run_of_workers(out: Path) -> bool:
-    """Return whether a folder holds a run of `predict --on`, which writes run.json only at its end."""
-    return photographs.is_result_file(out, "manifest/order.json")
-
-
 def _list_photographs(job: BatchJob) -> PhotographFiles:
     """Return the photographs that the paths name; the output folder is never searched.
 
@@ -379,28 +373,7 @@ def _require_free(job: BatchJob, files: PhotographFiles) -> None:
     An earlier run is continued only on request, and only if this run has all of its photographs. The results
     of any other photograph would remain, made with unknown settings and listed in no table.
     """
-    present = [name for name in RESULTS if exists(job.out / name)]
-    if "run.json" not in present and holds_run_of_workers(job.out):
-        raise OutputError(
-            f"{display_path(job.out)}: holds an unfinished run of workers; resume it with --on and --resume, "
-            "or choose another --out"
-        )
-    if not present:
-        return
-    if "run.json" not in present:  # it is the first file that a run writes
-        raise OutputError(
-            f"{display_path(job.out)}: already contains {present[0]} but no run.json, so there is no run to "
-            "--resume; choose another --out"
-        )
-    if not photographs.is_result_file(job.out, "run.json"):
-        raise OutputError(
-            f"{display_path(job.out)}: already contains run.json of another program; choose another --out"
-        )
-    if not job.resume:
-        raise OutputError(
-            f"{display_path(job.out)}: already contains {present[0]}; continue that run with --resume, or "
-            "choose another --out"
-        )
+    targets.require_free_folder(job.out, resume=job.resume)
     foreign = sorted(_finished_names(job.out) - {file.name for file in files.photographs})
     renamed = _renamed_photograph(job, files, foreign)
     if renamed is not None:
@@ -552,30 +525,10 @@ def is_disk_error(error: Exception) -> bool:
     return isinstance(error, OutputError) and error.errno in DISK_ERRORS
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _EarlierResult:
-    """What the output folder holds of a photograph before it is processed."""
-
-    row: SummaryRow | None = None
-    """Its row, if a new run would only reproduce the result."""
-    may_be_right: bool = False
-    """Whether there is a result that is not known to be of other content than the photograph has now."""
-
-
-def _earlier_result(job: BatchJob, file: PhotographFile) -> _EarlierResult:
+def _earlier_result(job: BatchJob, file: PhotographFile) -> EarlierResult:
     """Return what an earlier run has left of a photograph; nothing unless the run continues another."""
-    if not job.resume:
-        return _EarlierResult()
-    digest = photograph_digest(file.path)
-    stored = existing_results.load(job.out, file.name)
-    if stored is None:
-        return _EarlierResult()
-    request = _request(job, file.name)
-    matches = digest is not None and stored.matches(request, digest)
-    return _EarlierResult(
-        row=stored.row if matches and stored.is_complete(job.out, request) else None,
-        may_be_right=digest in (None, stored.row.digest),
-    )
+    stored = existing_results.load(job.out, file.name) if job.resume else None
+    return EarlierResult(stored=stored, digest=None if stored is None else photograph_digest(file.path))
 
 
 def _has_result(job: BatchJob, file: PhotographFile) -> bool:

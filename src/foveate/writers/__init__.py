@@ -14,7 +14,7 @@ from pathlib import Path
 from foveate import atomic_files
 from foveate.choices import MapFormat, ObjectKind
 from foveate.writers import page, runs, tables
-from foveate.writers.existing_results import StoredResult, existing_rows
+from foveate.writers.existing_results import EarlierResult, StoredResult, existing_rows
 from foveate.writers.maps import FORMATS
 from foveate.writers.photograph_files import clear, prepare, write
 from foveate.writers.results import (
@@ -32,6 +32,7 @@ __all__ = [
     "FORMATS",
     "NOTICE",
     "DicomRequest",
+    "EarlierResult",
     "LesionLoad",
     "MapFormat",
     "ObjectKind",

@@ -62,6 +62,37 @@ class StoredResult:
         )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EarlierResult:
+    """What earlier runs left of a photograph, and the photograph as it is now."""
+
+    stored: StoredResult | None = None
+    """None if there is no result."""
+    digest: str | None = None
+    """SHA-256 of the photograph; None if it cannot be read."""
+
+    @property
+    def may_be_right(self) -> bool:
+        """Whether there is a result that is not known to be of other content than the photograph has now.
+
+        Such a result is kept if the photograph fails.
+        """
+        return self.stored is not None and self.digest in (None, self.stored.row.digest)
+
+    def reusable_row(self, request: PredictRequest, out: Path | None) -> SummaryRow | None:
+        """Return the row of a result that a new run would only reproduce, or None.
+
+        Args:
+            request: the current request.
+            out: the output folder, in which all files must exist; None for another store, where the regions'
+                JSON proves that they do, because it is written last.
+        """
+        stored = self.stored
+        if stored is None or self.digest is None or not stored.matches(request, self.digest):
+            return None
+        return stored.row if out is None or stored.is_complete(out, request) else None
+
+
 def load(out: Path, name: str) -> StoredResult | None:
     """Return the result of a photograph in a folder, or None if there is no file or it is not ours.
 
