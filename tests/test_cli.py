@@ -659,7 +659,7 @@ def test_help_imports_nothing_that_computes():
 WAITING = """
 import signal, sys, time
 from foveate import cli
-from foveate.inference import batch
+from foveate.inference import photograph_job
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, where the tests run in the background
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -672,7 +672,7 @@ def wait(*arguments, **callbacks):  # a photograph that never ends, with a repor
         for report_progress in callbacks.values():
             report_progress(0.0)
 
-batch.segment = wait
+photograph_job.segment = wait
 sys.exit(cli.run(sys.argv[1:]))
 """
 
@@ -726,7 +726,7 @@ def test_only_what_can_be_resumed_is_said_to_be(foveate, monkeypatch):
 
 
 ENDING = WAITING.replace(
-    "batch.segment = wait",
+    "photograph_job.segment = wait",
     """
 from foveate import writers
 from foveate.cli import signals
@@ -738,7 +738,7 @@ def write_slowly(*arguments):
     time.sleep(1)
     write_summary(*arguments)
 
-batch.segment, writers.write_summary = wait, write_slowly
+photograph_job.segment, writers.write_summary = wait, write_slowly
 signals.GRACE_SECONDS = float(sys.argv.pop(1))
 """,
 )

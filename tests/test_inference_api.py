@@ -20,7 +20,7 @@ import tiny_package
 import foveate
 from foveate import photographs
 from foveate.errors import LesionError, OutputError, PackageError, SettingError
-from foveate.inference import batch
+from foveate.inference import photograph_job
 from foveate.inference.settings import Settings
 from foveate.writers import tables
 
@@ -225,14 +225,14 @@ def test_a_result_with_other_settings_saved_meanwhile_is_not_mixed_in(
     model, eye, result, tmp_path, monkeypatch
 ):
     other = model.segment(foveate.read(eye), thresholds={"MA": 0.25})
-    save = batch.save
+    save = photograph_job.save
 
     def save_after_another(*arguments, **settings):
         monkeypatch.undo()
         other.save(tmp_path, name="b")
         return save(*arguments, **settings)
 
-    monkeypatch.setattr(batch, "save", save_after_another)
+    monkeypatch.setattr(photograph_job, "save", save_after_another)
     with pytest.raises(OutputError, match="with other settings"):
         result.save(tmp_path, name="a")
 

@@ -23,7 +23,7 @@ from PIL import Image
 from tiny_package import Red, fake
 
 from foveate.errors import FoveateError, LesionError, OutputError, PhotographError, SettingError
-from foveate.inference import batch
+from foveate.inference import photograph_job
 from foveate.inference.batch import BatchJob, run
 from foveate.inference.settings import Settings
 from foveate.paths import file_digest
@@ -441,7 +441,7 @@ def test_an_interrupt_while_finished_photographs_are_checked_changes_nothing(fin
             raise KeyboardInterrupt
         return file_digest(path)
 
-    monkeypatch.setattr("foveate.inference.batch.file_digest", interrupted)
+    monkeypatch.setattr("foveate.inference.photograph_job.file_digest", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(replace(finished, resume=True))
 
@@ -603,10 +603,12 @@ def test_only_a_file_that_cannot_be_written_on_a_failing_disk_stops_a_run():
     unreadable = PhotographError("a.png: damaged")
     unreadable.__cause__ = OSError(errno.EIO, "bad sector")
 
-    assert batch.is_disk_error(OutputError("a_EX.png: cannot be written", errno=errno.ENOSPC))
-    assert not batch.is_disk_error(OutputError("a_EX.png: cannot be written", errno=errno.ENAMETOOLONG))
-    assert not batch.is_disk_error(OutputError("out: holds files of another program"))
-    assert not batch.is_disk_error(unreadable)
+    assert photograph_job.is_disk_error(OutputError("a_EX.png: cannot be written", errno=errno.ENOSPC))
+    assert not photograph_job.is_disk_error(
+        OutputError("a_EX.png: cannot be written", errno=errno.ENAMETOOLONG)
+    )
+    assert not photograph_job.is_disk_error(OutputError("out: holds files of another program"))
+    assert not photograph_job.is_disk_error(unreadable)
 
 
 def test_an_old_result_that_cannot_be_removed_fails_one_photograph(finished):

@@ -23,17 +23,13 @@ def test_a_recorded_run_is_continued_only_on_request(records):
     present = [*records, "masks"]
 
     require_free(present, records, resume=True)
-    with pytest.raises(
-        OutputError, match=rf"^out: already contains {present[0]}; continue that run with"
-    ):
+    with pytest.raises(OutputError, match=rf"^out: already contains {present[0]}; continue that run with"):
         require_free(present, records, resume=False)
 
 
 @pytest.mark.parametrize("resume", [False, True])
 def test_results_without_a_record_of_a_run_are_never_continued(resume):
-    with pytest.raises(
-        OutputError, match=r"^out: already contains masks but no run\.json, so there is"
-    ):
+    with pytest.raises(OutputError, match=r"^out: already contains masks but no run\.json, so there is"):
         require_free(["masks", "summary.csv"], {}, resume=resume)
 
 

@@ -20,7 +20,7 @@ from pydicom.uid import UID, JPEGBaseline8Bit
 import foveate
 from foveate import lesions
 from foveate.errors import PhotographError, SettingError
-from foveate.inference import batch
+from foveate.inference import photograph_job
 from foveate.types import SMALLEST_PIXEL_MM
 from foveate.writers import DicomRequest, PredictRequest, Provenance
 from foveate.writers.dicom import codes, deidentification, require_source, uids
@@ -52,7 +52,7 @@ def process(model, tmp_path_factory):
         path = tiny_dicom.save(dataset, folder / "eye.dcm")
         photograph = foveate.read(path)
         segmentation = model.segment(photograph, **options).segmentation
-        batch.save(segmentation, folder / "out", name="eye", objects=objects)
+        photograph_job.save(segmentation, folder / "out", name="eye", objects=objects)
         return folder / "out"
 
     return process

@@ -3,7 +3,7 @@
 Knows:   how a photograph is read from a store, its results are written, and a failure is recorded.
 Ignores: how photographs are distributed, and how failures are retried.
 
-A photograph is processed by `batch.process_photograph`, as in a run on a single machine, so that the
+A photograph is processed by `photograph_job.process_photograph`, as in a run on a single machine, so that the
 files are the same. If the target is a folder, they are written there directly. For a bucket they are made
 in a scratch folder and uploaded; the regions' JSON is uploaded last, so that it proves that the other files
 exist.
@@ -26,7 +26,8 @@ from foveate.cluster.scratch import ScratchFolder
 from foveate.concurrency import WorkCancelled
 from foveate.engines.choice import EngineChoice, open_engine
 from foveate.errors import ClusterError, FoveateError
-from foveate.inference import batch
+from foveate.inference import photograph_job
+from foveate.inference.photograph_job import PhotographJob
 from foveate.inference.settings import Settings
 from foveate.models import Package
 from foveate.photographs import PhotographFile
@@ -34,7 +35,6 @@ from foveate.version import version
 from foveate.writers import (
     EarlierResult,
     MapFormat,
-    PredictRequest,
     SummaryRow,
     existing_results,
     maps,
@@ -112,12 +112,9 @@ class ShardWorker:
         self._engine = opened.engine
         self._versions = opened.versions
         self._scratch = ScratchFolder()
-        self._job = batch.BatchJob(
-            paths=(),
+        self._job = PhotographJob(
             out=self._scratch.path / "results" if self._target.folder is None else self._target.folder,
             package=package,
-            engine=self._engine,
-            versions=opened.versions,
             settings=assignment.settings,
             format=assignment.format,
         )
@@ -163,7 +160,7 @@ class ShardWorker:
             fatal_error = str(error) if isinstance(error, ClusterError) else ""
             return self._failure(item, str(error), type(error).__name__, fatal_error)
         except Exception as error:  # a bug in one photograph must not end the run
-            text = f"{self._source.display_path(item.path)}: {batch.describe_unexpected(error)}"
+            text = f"{self._source.display_path(item.path)}: {photograph_job.describe_unexpected(error)}"
             return self._failure(item, text, type(error).__name__, "")
 
     def _predict(
@@ -172,15 +169,16 @@ class ShardWorker:
         """Predict a photograph that is a file of this machine, and write its results to the target."""
         is_bucket = self._target.folder is None
         earlier = self._earlier_result(item, file) if is_bucket and item.has_result else None
-        if earlier is not None and (row := earlier.reusable_row(self._request(item), None)) is not None:
+        request = self._job.request(item.name, self._engine.label)
+        if earlier is not None and (row := earlier.reusable_row(request, None)) is not None:
             return self._success(item, row, {}, reused=True)
         source = PhotographFile(path=file, name=item.name)
         job = replace(self._job, resume=item.has_result and not is_bucket)
-        outcome = batch.process_photograph(job, self._engine, source, lambda share: check())
+        outcome = photograph_job.process_photograph(job, self._engine, source, lambda share: check())
         if outcome.row.status == "failed":
             error = outcome.row.error.replace(str(file), self._source.display_path(item.path))
             if earlier is not None and earlier.may_be_right:
-                error = f"{error}; {batch.KEPT}"
+                error = f"{error}; {photograph_job.KEPT}"
             elif earlier is not None:
                 self._remove(item)
             return self._failure(item, error, outcome.error_type, "" if outcome.stop is None else error)
@@ -197,12 +195,8 @@ class ShardWorker:
         text = self._target.read(result_paths.regions_file(item.name, ".json"))
         if text is None:
             return None
-        return EarlierResult(stored=existing_results.parse(text), digest=batch.photograph_digest(file))
-
-    def _request(self, item: WorkItem) -> PredictRequest:
-        """Return the request for a photograph."""
-        job = self._job
-        return batch.predict_request(item.name, job.package, self._engine.label, job.settings, job.format)
+        digest = photograph_job.photograph_digest(file)
+        return EarlierResult(stored=existing_results.parse(text), digest=digest)
 
     def _remove(self, item: WorkItem) -> None:
         """Remove a photograph's files from the bucket."""

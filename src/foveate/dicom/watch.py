@@ -24,7 +24,7 @@ from foveate import atomic_files, photographs
 from foveate.dicom import transfer
 from foveate.dicom.connection import Archive, ArchiveObject
 from foveate.errors import ArchiveAwayError, ArchiveError, ArchiveObjectError, FoveateError, OutputError
-from foveate.inference import batch
+from foveate.inference import photograph_job
 from foveate.inference.api import Model
 from foveate.inference.pipeline import segment
 from foveate.inference.settings import DEFAULTS, Settings
@@ -130,7 +130,7 @@ def process_new(
         except OSError as error:
             raise atomic_files.output_error(task.out, error) from error
         except Exception as error:  # a bug in one photograph must not end the watch
-            if batch.is_disk_error(error):
+            if photograph_job.is_disk_error(error):
                 raise
             put_aside(_set_aside_key(photograph), error)
             continue
@@ -141,7 +141,7 @@ def process_new(
 
 def _text_of(error: Exception) -> str:
     """Return one line about an error for which a photograph is set aside."""
-    return str(error) if isinstance(error, FoveateError) else batch.describe_unexpected(error)
+    return str(error) if isinstance(error, FoveateError) else photograph_job.describe_unexpected(error)
 
 
 def _unprocessed(
@@ -204,7 +204,7 @@ def _frames(photograph: ArchiveObject) -> tuple[int | None, ...]:
 
 def _request(task: WatchTask, name: str) -> PredictRequest:
     model = task.model
-    return batch.predict_request(
+    return photograph_job.predict_request(
         name, model.package, model.engine.label, task.settings, "png", objects=task.objects
     )
 
@@ -225,7 +225,7 @@ def _process(task: WatchTask, photograph: ArchiveObject) -> None:
         for frame in _frames(photograph):
             pixels = photographs.read(path, frame=frame)
             segmentation = segment(pixels, task.model.package, task.model.engine, task.settings)
-            batch.save(
+            photograph_job.save(
                 segmentation, folder, name=photographs.frame_name(photograph.uid, frame), objects=objects
             )
         refused = transfer.push(task.archive, folder).refused

@@ -31,7 +31,7 @@ from foveate.engines.choice import EngineChoice, open_engine
 from foveate.engines.threads import available_processors
 from foveate.errors import OutputError, PhotographError, SettingError
 from foveate.geometry import canvas
-from foveate.inference import batch, targets
+from foveate.inference import batch, photograph_job, targets
 from foveate.inference.batch import BatchJob, Progress, Report
 from foveate.inference.pipeline import Segmentation, segment
 from foveate.inference.settings import DEFAULTS, FieldChoice, Settings, check_settings
@@ -301,7 +301,7 @@ class Result:
         segmentation, folder = self.segmentation, _local_folder(out)
         targets.require_no_run(folder)
         result_name = _result_name(segmentation.photograph, name)
-        request = batch.predict_request(
+        request = photograph_job.predict_request(
             result_name,
             segmentation.package,
             segmentation.engine,
@@ -326,7 +326,7 @@ class Result:
                 targets.require_no_run(folder)
                 existing_rows()
 
-            row = batch.save(
+            row = photograph_job.save(
                 segmentation,
                 folder,
                 name=result_name,
@@ -342,7 +342,7 @@ class Result:
     def _as_written(self) -> writers.PhotographResult:
         """The result as files of the default format would hold it."""
         name = _own_name(self.segmentation.photograph) or "photograph"
-        return batch.photograph_result(self.segmentation, name=name)
+        return photograph_job.photograph_result(self.segmentation, name=name)
 
     @cached_property
     def _outlines(self) -> figures.ResultOutlines:

@@ -30,7 +30,7 @@ from foveate.errors import (
     is_out_of_memory,
 )
 from foveate.geometry import canvas
-from foveate.inference import batch
+from foveate.inference import photograph_job
 from foveate.inference.api import Model
 from foveate.inference.pipeline import segment
 from foveate.inference.settings import Settings
@@ -181,8 +181,10 @@ def predict(task: PredictTask, model: Model, progress: Callable[[float], None]) 
             photograph, model.package, model.engine, settings, progress=lambda share: progress(0.9 * share)
         )
         with atomic_files.replace_directory(directory.results) as work:
-            row = batch.save(segmentation, work, name=task.key)
-            request = batch.predict_request(task.key, model.package, segmentation.engine, settings, "png")
+            row = photograph_job.save(segmentation, work, name=task.key)
+            request = photograph_job.predict_request(
+                task.key, model.package, segmentation.engine, settings, "png"
+            )
             lesion_codes = segmentation.probabilities.lesions
             writers.write_summary(work, [row], lesion_codes, request.provenance)
             content = json.loads((work / result_paths.regions_file(task.key, ".json")).read_bytes())
