@@ -420,6 +420,13 @@ def test_a_single_path_and_a_single_lesion_need_no_list(model, eye, tmp_path):
     assert Settings(lesions="MA").lesions == Settings(lesions=["MA"]).lesions == ("MA",)
 
 
+def test_predict_reports_its_progress(model, eye, tmp_path):
+    reported = []
+    report = model.predict(eye, tmp_path / "out", progress=reported.append)
+
+    assert (reported[-1].done, reported[-1].total, reported[-1].row) == (1, 1, report.rows[0])
+
+
 UNKNOWN = """
 import sys
 from datetime import datetime

@@ -122,7 +122,7 @@ class Model:
         resume: bool = False,
         workers: int = 1,
         objects: DicomRequest | None = None,
-        tell: Callable[[Progress], None] = lambda progress: None,
+        progress: Callable[[Progress], None] = lambda progress: None,
     ) -> Report:
         """Segment many photographs and write all results to a folder, as `foveate predict` does.
 
@@ -134,7 +134,7 @@ class Model:
             resume: continue the run that the folder holds.
             workers: number of photographs to process at the same time; they share the model's threads.
             objects: DICOM objects to write as well, for DICOM photographs.
-            tell: called with the progress of the run, each time it advances.
+            progress: called with the progress of the run, each time it advances.
 
         Raises:
             FoveateError: as in `batch.run`. A photograph that fails raises no error; the report lists it.
@@ -160,7 +160,7 @@ class Model:
                 resume=resume,
                 objects=objects,
             ),
-            tell,
+            progress,
         )
 
     def _worker_engines(self, workers: int) -> list[Engine]:

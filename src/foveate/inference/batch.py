@@ -135,7 +135,7 @@ class Report:
         return tuple(row for row in self.rows if row.status == "failed")
 
 
-def run(job: BatchJob, tell: Callable[[Progress], None] = lambda progress: None) -> Report:
+def run(job: BatchJob, progress: Callable[[Progress], None] = lambda progress: None) -> Report:
     """Segment many photographs and write their results.
 
     A photograph that fails is listed with its error, and the run continues with the others. If the run ends
@@ -144,7 +144,7 @@ def run(job: BatchJob, tell: Callable[[Progress], None] = lambda progress: None)
 
     Args:
         job: the photographs, the model and the output folder.
-        tell: called with the progress of the run, each time it advances.
+        progress: called with the progress of the run, each time it advances.
 
     Raises:
         PhotographError: the paths name no photograph.
@@ -161,10 +161,10 @@ def run(job: BatchJob, tell: Callable[[Progress], None] = lambda progress: None)
     with atomic_files.reserve(job.out) as leftover_age:
         _require_free(job, files)
         writers.prepare(job.out, min_age=leftover_age)
-        return _process_all(job, files, tell)
+        return _process_all(job, files, progress)
 
 
-def _process_all(job: BatchJob, files: PhotographFiles, tell: Callable[[Progress], None]) -> Report:
+def _process_all(job: BatchJob, files: PhotographFiles, progress: Callable[[Progress], None]) -> Report:
     """Process the photographs of a run in a folder that is prepared and reserved for it."""
     started, clock = datetime.now(UTC), time.monotonic()
     outcomes: list[Outcome] = []
@@ -173,7 +173,7 @@ def _process_all(job: BatchJob, files: PhotographFiles, tell: Callable[[Progress
         return _report(job, outcomes, files, time.monotonic() - clock)
 
     _begin_folder(job, _run_record(job, report(), started))
-    tracker = _ProgressTracker(tell=tell, total=len(files.photographs))
+    tracker = _ProgressTracker(progress, total=len(files.photographs))
     replaced: dict[str, tuple[str, ...]] = {}
     photograph_job = job.photograph_job
     pool: OrderedPool[PhotographFile, Engine, Outcome] = OrderedPool(
@@ -184,7 +184,7 @@ def _process_all(job: BatchJob, files: PhotographFiles, tell: Callable[[Progress
     )
     try:
         if job.resume and (notice := _repeat_notice(job, files, replaced)):
-            tell(Progress(done=0, total=len(files.photographs), share=0.0, name="", notice=notice))
+            progress(Progress(done=0, total=len(files.photographs), share=0.0, name="", notice=notice))
         for outcome in pool.results(files.photographs):
             outcomes.append(outcome)
             if outcome.stop is not None:
@@ -316,8 +316,8 @@ def _finished_names(out: Path) -> set[str]:
 class _ProgressTracker:
     """Adds up the progress of photographs that are processed at the same time."""
 
-    def __init__(self, tell: Callable[[Progress], None], total: int) -> None:
-        self._tell = tell
+    def __init__(self, progress: Callable[[Progress], None], total: int) -> None:
+        self._progress = progress
         self._total = total
         self._done = 0
         self._shares: dict[str, float] = {}
@@ -348,7 +348,7 @@ class _ProgressTracker:
 
     def _publish(self, name: str, row: SummaryRow | None = None) -> None:
         share = math.fsum(self._shares.values())
-        self._tell(Progress(done=self._done, total=self._total, share=share, name=name, row=row))
+        self._progress(Progress(done=self._done, total=self._total, share=share, name=name, row=row))
 
 
 def _begin_folder(job: BatchJob, run: PredictRun) -> None:
