@@ -250,7 +250,7 @@ def test_a_token_that_no_header_can_hold_is_named(foveate, tmp_path):
     )
 
     assert code == 1
-    assert "the token holds characters that no token has; check its file" in err
+    assert "the token contains characters that a token cannot contain; check its file" in err
 
 
 @pytest.mark.parametrize(

@@ -544,7 +544,7 @@ def test_a_graded_photograph_is_corrected_and_reviewed_only_in_a_decision_and_by
     by_adjudicator = graded.patch(address, json={"reviewed": True, "reviewer": "Carol"})
 
     assert [answer.status_code for answer in before] == [409] * 4
-    assert all("nobody has begun to decide" in answer.json()["error"]["message"] for answer in before)
+    assert all("nobody has begun to adjudicate" in answer.json()["error"]["message"] for answer in before)
     assert (undecided["reviewed"], undecided["result"]["revision"]) == (False, 0)
     assert [answer.status_code for answer in by_grader] == [422] * 3
     assert all("Ann has graded this photograph" in answer.text for answer in by_grader)
@@ -887,7 +887,7 @@ def test_a_photograph_that_was_reviewed_before_double_grading_waits_for_its_grad
 
     assert waiting[0] == graded_by_two == [False, True, "Zoe"]
     assert waiting[1].startswith("Marked as reviewed by Zoe, 20")
-    assert waiting[1].endswith(", before double grading; not decided yet.")
+    assert waiting[1].endswith(", before double grading; not adjudicated yet.")
     assert begun == [False, False, ""]
     assert review_of(client, photograph) == [True, False, "Carol"]
 

@@ -94,17 +94,19 @@ def test_a_folder_that_holds_a_run_is_not_continued_without_resume(plan):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no locks of folders")
-def test_a_run_is_continued_only_when_no_other_process_is_training_it(plan):
-    first = runner.train(plan)
+def test_a_stage_is_trained_by_one_process_and_two_stages_by_two(plan):
+    first = runner.train(replace(plan, stages=("global",)))
     next(first)
-    before = sorted((path, path.stat().st_mtime_ns) for path in plan.folder.rglob("*"))
 
-    with pytest.raises(OutputError, match=f"^another run is writing to {plan.folder}; wait for it"):
-        next(runner.train(replace(plan, resume=True)))
+    second = runner.train(replace(plan, stages=("local",), resume=True))
+    next(second)
+    message = f"^another run is writing to {plan.folder / 'running/global'}; wait for it"
+    with pytest.raises(OutputError, match=message):
+        next(runner.train(replace(plan, stages=("global",), resume=True)))
 
-    assert sorted((path, path.stat().st_mtime_ns) for path in plan.folder.rglob("*")) == before
     first.close()
-    next(runner.train(replace(plan, resume=True)))
+    assert {stage for stage, _ in runner.train(replace(plan, stages=("global",), resume=True))} == {"global"}
+    assert {stage for stage, _ in second} == {"local"}
 
 
 def test_held_back_photographs_are_never_cached(plan):

@@ -162,7 +162,7 @@ def require_free_target(job: ClusterJob, target: FileStore) -> None:
         present,
         records,
         resume=job.resume,
-        no_record=f"neither {targets.RUN_FILE} nor a manifest",
+        no_record=f"neither {targets.RUN_FILE} nor {MANIFEST_FILE}",
     )
     if job.share.of == 1:
         remove_partial_files(target)
@@ -183,10 +183,10 @@ def remove_partial_files(target: FileStore) -> None:
         writers.prepare(target.folder, min_age=WRITING_SECONDS)
 
 
-def mark_finished(inventory: Inventory, manifest: Ledger, target: FileStore) -> int:
+def mark_finished(inventory: Inventory, ledger: Ledger, target: FileStore) -> int:
     """Mark the photographs that earlier runs have done in an inventory; return their number.
 
-    A photograph is done if a line of the manifest says so, its file is unchanged, and its result exists. If a
+    A photograph is done if a line of the ledger says so, its file is unchanged, and its result exists. If a
     result exists without a line, the worker that receives the photograph checks the result first.
 
     Raises:
@@ -204,7 +204,7 @@ def mark_finished(inventory: Inventory, manifest: Ledger, target: FileStore) -> 
             "--out"
         )
     before = inventory.remaining()[0]
-    for name, stamp, line in manifest.successes():
+    for name, stamp, line in ledger.successes():
         inventory.mark_done(name, stamp, line)
     return before - inventory.remaining()[0]
 

@@ -1,6 +1,6 @@
-"""The manifest of a target: which photographs are done, kept beside the results so that a run can be resumed.
+"""The ledger of a target: which photographs are done, kept beside the results so that a run can be resumed.
 
-Knows:   the manifest's files, and the content of a line.
+Knows:   the ledger's files, and the content of a line.
 Ignores: whether the results exist; `job` checks that.
 
 TARGET/manifest/order.json          the request; a run with a different request is refused
@@ -113,7 +113,7 @@ def _text(value: object) -> str:
 
 
 class Ledger:
-    """The manifest of one target, to which one run adds lines.
+    """The ledger of one target, to which one run adds lines.
 
     Args:
         store: the target.

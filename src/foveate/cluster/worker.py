@@ -95,7 +95,7 @@ class ShardWorker:
     """An opened model between a source and a target.
 
     Args:
-        name: for the manifest and the log.
+        name: for the ledger and the log.
         assignment: what all workers do.
         package: the model.
 

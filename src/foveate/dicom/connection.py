@@ -155,7 +155,7 @@ class Archive:
         if credentials.token is not None:
             if not credentials.token.isascii():
                 raise ArchiveError(
-                    f"{self.url}: the token holds characters that no token has; check its file"
+                    f"{self.url}: the token contains characters that a token cannot contain; check its file"
                 )
             session.headers["Authorization"] = f"Bearer {credentials.token}"
         if credentials.ca_file is not None:

@@ -11,6 +11,7 @@ starts/               a file for each start of the run: time, command, versions,
 sheets/               the cached photographs, 50 MB each; may be deleted when the run is finished
 false-pixels/         pixels that the network of the joint stage wrongly marked, a file per healthy eye
 tensorboard/STAGE/    event files
+running/STAGE/        empty; reserved while a process trains the stage
 STAGE.csv             learning rate and loss of each step
 STAGE-epochs.csv      learning rate and mean loss of each epoch
 STAGE-validation.csv  average precision of each lesion during training, if the stage was validated
@@ -60,6 +61,10 @@ class RunFolder:
     def tensorboard(self, stage: StageName) -> Path:
         """Return the folder of a stage's TensorBoard files."""
         return self.path / "tensorboard" / stage
+
+    def reservation(self, stage: StageName) -> Path:
+        """Return the folder that is reserved while a stage is trained."""
+        return self.path / "running" / stage
 
     def false_pixels(self, name: str) -> Path:
         """Return the path of a healthy eye's wrongly marked pixels."""

@@ -335,15 +335,8 @@ def train(plan: TrainingPlan) -> Iterator[tuple[StageName, StageProgress]]:
             settings, split or data, or a stage fails.
         DatasetError: the cases do not fit the split, or a mask cannot be used.
         SettingError: the device does not exist, or a step has too few samples for the number of processes.
-        OutputError: another run is writing to the folder, or it cannot be written.
+        OutputError: another run trains one of the stages, or the folder cannot be written.
     """
-    machine = distributed.current_machine(plan.device, plan.workers, channels_last=plan.channels_last)
-    with atomic_files.reserve(plan.folder) if machine.is_first else nullcontext():
-        yield from _train(plan, machine)
-
-
-def _train(plan: TrainingPlan, machine: Machine) -> Iterator[tuple[StageName, StageProgress]]:
-    """Train in a folder that the first process has reserved."""
     if plan.run.has_run() and not plan.resume:
         raise TrainingError(
             f"{display_path(plan.folder)}: already contains a run; continue it with --resume, or choose "
@@ -351,6 +344,7 @@ def _train(plan: TrainingPlan, machine: Machine) -> Iterator[tuple[StageName, St
         )
     if plan.threads is not None:
         torch.set_num_threads(plan.threads)
+    machine = distributed.current_machine(plan.device, plan.workers, channels_last=plan.channels_last)
     machine.barrier()  # all processes have checked the folder before the first one writes
     plan = replace(plan, cases=require_annotated(plan.recipe, plan.cases))
     recipe = _begin_run(plan, machine)
@@ -366,7 +360,9 @@ def _train(plan: TrainingPlan, machine: Machine) -> Iterator[tuple[StageName, St
             require_usable=lambda photograph: find_frame(photograph, recipe.contract),
         )
     for stage in (*STAGES, REFINE, *ALONE_STAGES):
-        if stage in plan.stages and not plan.run.is_finished(stage):
+        if stage not in plan.stages or plan.run.is_finished(stage):
+            continue
+        with atomic_files.reserve(plan.run.reservation(stage)) if machine.is_first else nullcontext():
             stage_cases = _with_false_pixels(plan, recipe, cases, machine) if stage == REFINE else cases
             if machine.is_first:
                 _write_samples(plan.run, recipe, stage_cases, stage)

@@ -110,8 +110,8 @@ class PredictOptions:
     (paper), or all of it (whole). By default what the model was trained on."""
     field: FieldOption = "auto"
     resume: Flag = False
-    """Continue the run in --out: complete results are kept if photograph, model and settings are unchanged,
-    and only the rest is computed."""
+    """Continue the run in --out: a result is kept if its photograph, the model, the settings, the engine, the
+    precision and the version of Foveate are unchanged; the rest is computed."""
     effort: Effort = "full"
     """How much the second network (LocalNet) computes: every window (full); every window in four rotations,
     averaged (best; about three times as long); or only windows that the first network (GlobalNet) selects

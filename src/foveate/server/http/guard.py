@@ -153,13 +153,18 @@ class Guard:
         """Raise a Problem if a request may not be handled."""
         path = scope["path"]
         if hostname(headers.get("host", "")) not in self._options.names:
-            raise Problem(421, "unknown_host", "the server has another name; allow this one by --allow-host")
+            raise Problem(
+                421,
+                "unknown_host",
+                "this server does not answer to the host name in the request; whoever runs it can allow that "
+                "name with --allow-host",
+            )
         if not _is_ours(headers) and not (scope["method"] == "GET" and _is_public(path)):
             raise Problem(
                 403,
                 "cross_site",
-                "requests must come from this server's own page, or from no page; a proxy must pass on the "
-                "browser's Host header (docs/serve.md)",
+                "requests must come from this server's own page, or from a program that is not a browser; a "
+                "proxy must pass on the browser's Host header (docs/serve.md)",
             )
         if _is_open(path) or admits(self._sessions, headers):
             return

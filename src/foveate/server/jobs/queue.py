@@ -414,7 +414,10 @@ class JobQueue:
         self._running[record.id] = worker
         self._on_change(record)
         if record.attempts > ATTEMPTS:
-            line = f"its analysis crashed {ATTEMPTS} times; scale it down, or send it to us"
+            line = (
+                f"its analysis crashed {ATTEMPTS} times; scale the photograph down, or report the error with "
+                "the server's log, without the photograph"
+            )
             self._persistently(lambda: self._fail(record, "crashed", line))
             return
 

@@ -43,7 +43,7 @@ CREATE TABLE adjudications (
     begun REAL NOT NULL
 );
 """)
-"""Gradings of several people, each a photograph of its own, and who decided between them."""
+"""Gradings of several people, each a photograph of its own, and who adjudicated between them."""
 
 COPIES_TO_THEIR_ORIGINALS = _sql("""
 UPDATE photographs SET batch = (
