@@ -363,6 +363,61 @@ def test_photographs_without_a_database_are_refused_and_nothing_is_deleted(model
         assert [client.get(f"/api/photographs/{one}").json()["state"] for one in kept] == ["done"] * 2
 
 
+@pytest.mark.parametrize(
+    "file", ["incoming/left.png", "gone/right.png", "lock", "letters/anna.txt", "readme.txt"]
+)
+def test_a_folder_of_somebodys_files_is_refused_and_stays_as_it_is(tmp_path, file):
+    data = tmp_path / "fundus"
+    (data / file).parent.mkdir(parents=True)
+    (data / file).write_bytes(b"kept")
+    data.chmod(0o755)
+    before = sorted(data.rglob("*"))
+
+    with pytest.raises(OutputError, match=r"fundus: holds files but no foveate\.sqlite3; choose an empty"):
+        DataDir(data)
+
+    assert sorted(data.rglob("*")) == before
+    assert (data / file).read_bytes() == b"kept"
+    assert data.stat().st_mode & 0o777 == 0o755
+
+
+def test_what_a_killed_first_start_has_left_is_no_obstacle(tmp_path):
+    for folder in ("photographs", "incoming/model", "gone", "lost+found"):
+        (tmp_path / folder).mkdir(parents=True)
+    probe = ".foveate-0123456789abcdef.part"
+    for file in (
+        "lock",
+        "foveate.sqlite3",
+        "foveate.sqlite3-journal",
+        *(f"photographs/{probe}", f"incoming/{probe}", f"gone/{probe}", "incoming/model/manifest.json"),
+        ".DS_Store",
+    ):
+        (tmp_path / file).touch()
+
+    DataDir(tmp_path).close()
+
+    assert not any((tmp_path / "incoming").iterdir())
+
+
+def test_files_that_somebody_puts_into_the_data_folder_are_kept(model, tmp_path):
+    with tiny_server.running(tmp_path, model) as client:
+        identifier = done(client)["id"]
+    for folder in ("photographs", "incoming", "gone"):
+        (tmp_path / folder / f"of {folder}.png").write_bytes(b"kept")
+
+    with tiny_server.running(tmp_path, model):
+        assert [path.name for path in (tmp_path / "photographs").iterdir()] == [identifier]
+        assert not any((tmp_path / "incoming").iterdir())
+
+    aside = sorted((tmp_path / "unknown").iterdir())
+    assert [path.name.rpartition("-")[0] for path in aside] == [
+        "of gone.png",
+        "of incoming.png",
+        "of photographs.png",
+    ]
+    assert {path.read_bytes() for path in aside} == {b"kept"}
+
+
 def test_results_that_the_database_does_not_know_are_set_aside(model, tmp_path):
     data = tmp_path / "data"
     with tiny_server.running(data, model) as client:
