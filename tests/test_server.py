@@ -312,6 +312,7 @@ class Failing:
     [
         ([worker_pool.LostError()], ("done", None)),
         ([worker_pool.LostError()] * 9, ("failed", "crashed")),
+        ([worker_pool.StartError("no such model package")] * 9, ("done", None)),
         ([worker_pool.TooSlowError()], ("failed", "too_slow")),
         ([ServiceError("no_space", "full")] * 5, ("done", None)),
         ([ServiceError("storage", "a disk error")], ("failed", "storage")),
@@ -331,6 +332,8 @@ def test_every_accepted_photograph_is_done_or_says_why_not(model, tmp_path, rais
     assert (told["error"] or {}).get("code") == code
     assert after["state"] in {"done", state}
     assert "secret" not in caplog.text
+    if str(raised[0]) == "no such model package":
+        assert caplog.text.count("no such model package; trying again in") == len(raised)
 
 
 def held(worker):

@@ -34,7 +34,14 @@ from foveate.server.jobs.protocol import (
     Task,
 )
 from foveate.server.jobs.steady_clock import SteadyClock
-from foveate.server.jobs.worker_pool import CancelledError, LostError, TooSlowError, Worker, WorkerPool
+from foveate.server.jobs.worker_pool import (
+    CancelledError,
+    LostError,
+    StartError,
+    TooSlowError,
+    Worker,
+    WorkerPool,
+)
 from foveate.server.monitoring import Metrics
 from foveate.server.options import Limits
 from foveate.server.review.current_counts import current_counts_of
@@ -314,6 +321,11 @@ class JobQueue:
             except ServiceError as error:
                 _log_disk(error)
                 raise errors.internal() if error.code == "crashed" else error from error
+            except StartError as error:
+                if self._closing.is_set():
+                    raise errors.stopping() from error
+                LOG.error("%s", error)
+                raise errors.no_worker() from error
             except (LostError, TooSlowError, CancelledError) as error:
                 if self._closing.is_set():
                     raise errors.stopping() from error
@@ -324,11 +336,16 @@ class JobQueue:
 
         Raises:
             ServiceError: the task is refused.
+            StartError: the worker cannot be replaced, in any attempt.
             LostError, TooSlowError, CancelledError: as `Worker.do`, in the last attempt.
         """
         for _ in range(1, IO_ATTEMPTS):
-            with contextlib.suppress(LostError):
+            try:
                 return self._workers.io_worker.do(task, lambda share: None, self._limits.seconds)
+            except StartError:
+                raise
+            except LostError:
+                pass
             if self._closing.is_set():
                 raise LostError
             LOG.warning(
@@ -438,6 +455,11 @@ class JobQueue:
         except TooSlowError:
             line = f"its analysis took longer than {self._limits.seconds:g} s; scale it down"
             self._persistently(lambda: self._fail(record, "too_slow", line))
+        except StartError as error:  # not the photograph's fault: it waits until a worker starts again
+            if not self._closing.is_set():
+                LOG.error("%s; trying again in %g s", error, RETRY_SECONDS)
+            self._persistently(lambda: self._return(record, attempts=record.attempts - 1))
+            self._closing.wait(RETRY_SECONDS)
         except (LostError, CancelledError):
             if not self._closing.is_set():
                 LOG.warning("a worker ended while it analysed a photograph; it is replaced")
