@@ -745,7 +745,7 @@ def test_the_address_that_is_shown_is_one_of_the_servers_names(tmp_path):
             "/x/y: the server cannot",
         ),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), OutputError, "data: the server cannot start"),
-        (sqlite3.DatabaseError("malformed"), OutputError, "foveate.sqlite3: cannot be used as a database"),
+        (sqlite3.DatabaseError("malformed"), OutputError, "cannot be used as a database .* restore a backup"),
         (KeyError("a bug"), KeyError, "a bug"),
         (SettingError("no such model"), SettingError, "no such model"),
     ],

@@ -235,12 +235,18 @@ def test_a_result_of_another_model_leaves_nothing_of_the_earlier_one(version_1):
 def test_the_copy_of_an_older_database_goes_with_the_first_photograph_that_is_deleted(version_1):
     database = Database(version_1)
     copy = version_1.with_name("foveate.sqlite3.v1")
-    assert copy.exists()
+    backups = [version_1.with_name(f"{version_1.name}.{suffix}") for suffix in ("vor-umzug", "v1.keep", "v")]
+    for backup in backups:
+        shutil.copy(copy, backup)
+    database.add_batch("e" * 32, "empty", 1.0)
 
     assert database.delete("c" * 32) == ()
+    assert database.delete_batch("e" * 32)
+    assert copy.exists()
     assert database.delete("a" * 32) == ("a" * 32,)
 
     assert not copy.exists()
+    assert all(backup.exists() for backup in backups)
     database.close()
 
 
@@ -348,17 +354,20 @@ def test_photographs_without_a_database_are_refused_and_nothing_is_deleted(model
     data = tmp_path / "data"
     with tiny_server.running(data, model) as client:
         kept = [done(client, picture(seed))["id"] for seed in range(2)]
-    for file in data.glob("foveate.sqlite3*"):
-        file.rename(tmp_path / file.name)
-        if is_emptied:
-            file.touch()
+    database = data / "foveate.sqlite3"
+    database.rename(tmp_path / database.name)
+    if is_emptied:
+        database.touch()
 
     with pytest.raises(OutputError, match=r"but foveate\.sqlite3 is missing or empty; put it back"):
         DataDir(data)
+    database.with_name("foveate.sqlite3-wal").write_bytes(b"of a killed server")
+    with pytest.raises(OutputError, match=r"but foveate\.sqlite3-wal lies beside it; .*-shm\), or"):
+        DataDir(data)
+    database.with_name("foveate.sqlite3-wal").unlink()
 
     assert sorted(path.name for path in (data / "photographs").iterdir()) == sorted(kept)
-    for file in tmp_path.glob("foveate.sqlite3*"):
-        file.rename(data / file.name)
+    (tmp_path / database.name).rename(database)
     with tiny_server.running(data, model) as client:
         assert [client.get(f"/api/photographs/{one}").json()["state"] for one in kept] == ["done"] * 2
 

@@ -172,11 +172,16 @@ class DataDir:
         """
         if not is_folder(self.data) or (self.database.exists() and self.database.stat().st_size):
             return
-        if not _is_empty(self.photographs) or any(self.data.glob(f"{DATABASE}-wal")):
+        log = self.database.with_name(f"{DATABASE}-wal")
+        if log.exists():
             raise OutputError(
-                f"{self.data}: holds photographs or {DATABASE}-wal, but {DATABASE} is missing or empty; put it "
-                f"back (if it is a backup, delete {DATABASE}-wal and {DATABASE}-shm first), or choose another "
-                "--data"
+                f"{self.database}: is missing or empty, but {log.name} lies beside it; put it back (if it is "
+                f"a backup, first delete {log.name} and {DATABASE}-shm), or choose another --data"
+            )
+        if not _is_empty(self.photographs):
+            raise OutputError(
+                f"{self.data}: holds photographs, but {DATABASE} is missing or empty; put it back, or choose "
+                "another --data"
             )
         if not _is_new(self.data):
             raise OutputError(
