@@ -448,6 +448,48 @@ def test_results_that_the_database_does_not_know_are_set_aside(model, tmp_path):
     assert (queued / "upload").is_file()
 
 
+def test_photographs_that_were_deleted_after_a_backup_do_not_come_back_with_it(model, tmp_path, caplog):
+    data, backup = tmp_path / "data", tmp_path / "backup.sqlite3"
+    with tiny_server.running(data, model) as client:
+        batch = client.post("/api/batches", json={"name": "clinic"}).json()["id"]
+        kept, deleted, graded = [done(client, picture(seed), batch=batch)["id"] for seed in range(3)]
+        client.post(f"/api/photographs/{graded}/gradings", json={"grader": "Ann"})
+        with (
+            closing(sqlite3.connect(data / "foveate.sqlite3")) as source,
+            closing(sqlite3.connect(backup)) as copy,
+        ):
+            source.backup(copy)
+        for identifier in (deleted, graded):
+            assert client.delete(f"/api/photographs/{identifier}").status_code == 204
+    shutil.copy(backup, data / "foveate.sqlite3")
+
+    with tiny_server.running(data, model) as client:
+        assert "3 photographs were deleted from the database" in caplog.text
+        listed = client.get("/api/photographs").json()["photographs"]
+        assert [photograph["id"] for photograph in listed] == [kept]
+        assert client.service.database.identifiers() == [kept]
+        assert client.get(f"/api/batches/{batch}/download").status_code == 200
+        assert client.get(f"/api/photographs/{deleted}").status_code == 404
+
+
+def test_a_server_without_any_of_its_photographs_deletes_none_of_them(model, tmp_path):
+    data = tmp_path / "data"
+    with tiny_server.running(data, model) as client:
+        kept = [done(client, picture(seed))["id"] for seed in range(2)]
+    (data / "photographs").rename(tmp_path / "moved")
+
+    with (
+        pytest.raises(OutputError, match=r"holds none of the 2 photographs that .* put this folder back"),
+        tiny_server.running(data, model),
+    ):
+        pass
+
+    (data / "photographs").rmdir()
+    (tmp_path / "moved").rename(data / "photographs")
+    with tiny_server.running(data, model) as client:
+        assert [client.get(f"/api/photographs/{one}").json()["state"] for one in kept] == ["done"] * 2
+
+
 def test_links_in_the_data_folder_are_removed_and_not_followed(model, tmp_path):
     data, outside = tmp_path / "data", tmp_path / "outside"
     with tiny_server.running(data, model) as client:

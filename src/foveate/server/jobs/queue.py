@@ -150,8 +150,14 @@ class JobQueue:
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
-        """Put photographs that were being predicted back into the queue, and start the threads."""
+        """Put photographs that were being predicted back into the queue, and start the threads.
+
+        Raises:
+            OutputError: none of the photographs that the database lists has its files.
+            OSError, sqlite3.Error: the data folder cannot be used.
+        """
         self._database.resume()
+        self._delete_without_files()
         self._data_dir.keep_only(frozenset(self._database.identifiers()), self._database.removed())
         self._database.forget_removed(time.time() - DELETED_SECONDS)
         for worker in self._workers.inference_workers:
@@ -379,6 +385,24 @@ class JobQueue:
             self._on_delete(each)
             self._events.publish("deleted", {"id": each, "batch": record.batch})  # copies are in the same one
         return bool(deleted)
+
+    def _delete_without_files(self) -> None:
+        """Delete the photographs whose files are gone: they were deleted after a backup of the database.
+
+        Raises:
+            OutputError: none of several photographs has its files: the folder was moved, or not restored.
+        """
+        identifiers = self._database.identifiers()
+        lost = [each for each in identifiers if not self._data_dir.has_upload(each)]
+        if len(lost) == len(identifiers) > 1:  # a single one may have been under deletion on a full disk
+            raise OutputError(
+                f"{self._data_dir.photographs}: holds none of the {len(lost)} photographs that "
+                f"{self._data_dir.database.name} lists; put this folder back, or choose another --data"
+            )
+        for each in lost:
+            self.delete(each)
+        if lost:
+            LOG.warning("%d photographs were deleted from the database: their files are gone", len(lost))
 
     # Working
 

@@ -203,6 +203,18 @@ class DataDir:
         """Return the folder of a photograph, whether it exists or not."""
         return PhotographDir(folder=self.photographs / identifier)
 
+    def has_upload(self, identifier: str) -> bool:
+        """Return whether a photograph's file exists, as it does until the photograph is deleted.
+
+        Raises:
+            OSError: the operating system cannot tell.
+        """
+        try:
+            self.photograph(identifier).upload.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
+
     def copy(self, source: PhotographDir, target: PhotographDir) -> None:
         """Copy a photograph with its result to another folder, without references and exports.
 
