@@ -63,7 +63,9 @@ def test_predict_removes_the_patient_on_request(foveate, package, eye, tmp_path)
     )
 
     assert code == 0
-    dataset = pydicom.dcmread(tmp_path / "out/dicom/eye_SEG.dcm")
+    (file,) = (tmp_path / "out/dicom").iterdir()
+    assert "eye" not in file.name
+    dataset = pydicom.dcmread(file)
     assert (dataset.PatientID, dataset.PatientIdentityRemoved) == ("", "YES")
 
 

@@ -43,6 +43,9 @@ EXISTING_RESULTS = 16_384
 """Number of results whose rows are remembered, some 5 kB each, so that results which are saved one by one do
 not cause all earlier ones to be read again each time. Our choice."""
 
+_PSEUDONYMOUS = re.compile(rf"{result_paths.DICOM_FOLDER}(/[0-9]+(\.[0-9]+)+)+_[A-Z]+\.dcm")
+"""Paths of de-identified DICOM objects, of which every part is a UID."""
+
 _AddFile = Callable[[str, bytes], None]
 """Writes a file that belongs to the result, given its path relative to the output folder, with '/'."""
 
@@ -230,7 +233,8 @@ def write(
     """
     key = result.request.name
     json_file = result_paths.regions_file(key, ".json")
-    clear_earlier = functools.partial(clear, out, key, {*result.lesions, *codes})
+    objects = dicom_extra.object_files(result.request).values()
+    clear_earlier = functools.partial(clear, out, key, {*result.lesions, *codes}, objects)
     is_renaming = False
 
     def begin_renaming() -> None:
@@ -282,32 +286,45 @@ def _write_contents(add_file: _AddFile, result: PhotographResult, pool: Executor
     tasks.append(pool.submit(add_file, result_paths.regions_file(key, ".csv"), tables.to_csv(content)))
     _write_overlay(add_file, result, content, [output.area for output in outputs], pool)
     objects = {code: output.dicom for code, output in by_code.items() if output.dicom is not None}
+    object_files = dicom_extra.object_files(result.request)
     for kind, file in dicom_extra.encode(result, objects, content["field"]["area_px"]).items():
-        add_file(result_paths.object_file(key, kind), file)
+        add_file(object_files[kind], file)
     for task in tasks:
         task.result()
     return content
 
 
-def clear(out: Path, key: str, codes: Collection[str] = ()) -> None:
+def clear(out: Path, key: str, codes: Collection[str] = (), objects: Collection[str] = ()) -> None:
     """Remove the files of a photograph that an earlier run wrote, the JSON first.
 
     Args:
         out: the output folder.
         key: the photograph's key.
         codes: lesions whose files are removed even if no JSON names them, as after a killed run.
+        objects: paths of DICOM objects that are removed even if no JSON names them.
 
     Raises:
         OutputError: a file cannot be removed.
     """
     stored = _read_json(out, key)
     atomic_files.remove(result_paths.resolve(out, result_paths.regions_file(key, ".json")))
-    # the JSON may hold any text: use only codes that lead to files in our folders
+    # the JSON may hold any text: use only codes and paths that lead to files in our folders
     stored_codes: Collection[str] = () if stored is None else stored[1].loads
     all_codes = {*codes, *(code for code in stored_codes if code.isalnum())}
     for suffix in sorted(set(maps.SUFFIX.values())):
         for path in result_paths.photograph_files(key, sorted(all_codes), suffix, OBJECT_KINDS):
             atomic_files.remove(result_paths.resolve(out, path))
+    stored_objects = () if stored is None else _pseudonymous_objects(stored[0])
+    for path in {*objects, *stored_objects}:
+        atomic_files.remove(result_paths.resolve(out, path))
+
+
+def _pseudonymous_objects(content: tables.Document) -> tuple[str, ...]:
+    """Return the paths of a result's de-identified DICOM objects, which its JSON lists for later runs."""
+    entry = content.get("dicom")
+    files = entry.get("files") if isinstance(entry, dict) else None
+    texts = files if isinstance(files, list) else ()
+    return tuple(text for text in texts if isinstance(text, str) and _PSEUDONYMOUS.fullmatch(text))
 
 
 def _write_lesion(add_file: _AddFile, result: PhotographResult, lesion: Lesion) -> _LesionOutput:
@@ -381,8 +398,15 @@ def _stored_origin(content: tables.Document) -> tables.Document:
         "model": content.get("model"),
         **(settings if isinstance(settings, dict) else {}),
         "format": content.get("format"),
-        "DICOM": content.get("dicom"),
+        "DICOM": _without_files(content.get("dicom")),
     }
+
+
+def _without_files(entry: object) -> object:
+    """Return the entry of DICOM objects without their paths, which decide nothing."""
+    return (
+        {key: value for key, value in entry.items() if key != "files"} if isinstance(entry, dict) else entry
+    )
 
 
 def _in_words(value: object) -> str:
@@ -397,9 +421,11 @@ def _in_words(value: object) -> str:
 
 def _is_complete(out: Path, request: PredictRequest, row: SummaryRow) -> bool:
     """Return whether all files of a result exist."""
-    kinds = () if request.objects is None else request.objects.kinds
     suffix = maps.SUFFIX[request.format]
-    expected = result_paths.photograph_files(request.name, tuple(row.loads), suffix, kinds)
+    expected = (
+        *result_paths.photograph_files(request.name, tuple(row.loads), suffix),
+        *dicom_extra.object_files(request).values(),
+    )
     return all(is_file(result_paths.resolve(out, path)) for path in expected)
 
 
