@@ -764,6 +764,14 @@ def test_a_server_that_cannot_start_says_why(tmp_path, monkeypatch, error, expec
     assert ready == []
 
 
+def test_an_address_at_which_another_server_starts_is_refused(tmp_path):
+    with serving._listening(Options(data=tmp_path, port=0)) as listening:
+        port = listening.getsockname()[1]
+
+        with pytest.raises(SettingError, match=f"127.0.0.1:{port} cannot be opened .Address already in use"):
+            serving._listening(Options(data=tmp_path / "other", port=port))
+
+
 def test_a_start_that_ends_without_an_error_is_no_success(tmp_path, monkeypatch):
     monkeypatch.setattr("uvicorn.Server.run", lambda self, sockets: None)
 
