@@ -10,7 +10,15 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from foveate.cli.options import DEFAULT_ENGINE, EngineOptions, Flag, ModelOption, OutputFolder
+from foveate.cli.options import (
+    DEFAULT_ENGINE,
+    EngineOptions,
+    Flag,
+    InputFile,
+    InputFolder,
+    ModelOption,
+    OutputFolder,
+)
 
 Number = Annotated[int, Parameter(metavar="N")]
 
@@ -46,10 +54,10 @@ class ServeOptions:
     data: OutputFolder = Path("foveate-data")
     """Folder for everything that the server keeps: photographs, results and corrections; created if it is
     missing."""
-    root: Annotated[tuple[Path, ...], Parameter(metavar="DIR", negative="", show_default=False)] = ()
+    root: Annotated[tuple[InputFolder, ...], Parameter(metavar="DIR", negative="", show_default=False)] = ()
     """Folder below which photographs may be submitted by their path; may be given several times. Without it,
     none may."""
-    token_file: Annotated[Path | None, Parameter(metavar="FILE")] = None
+    token_file: InputFile | None = None
     """File whose first line is the token that every client must send; the variable FOVEATE_TOKEN by
     default."""
     allow_host: Annotated[tuple[str, ...], Parameter(metavar="NAME", negative="", show_default=False)] = ()
