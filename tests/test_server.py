@@ -15,6 +15,7 @@ import pytest
 import tiny_dicom
 import tiny_package
 import tiny_server
+from PIL import Image
 from tiny_server import done, picture, submit, waited
 
 import foveate
@@ -276,6 +277,16 @@ def test_limits_of_bytes_and_pixels_have_their_own_statuses(model, tmp_path):
     with tiny_server.running(tmp_path / "more", model, limits=Limits(pixels=66_000)) as client:
         many = submit(client, picture(diameter=300))
         assert (many.status_code, many.json()["error"]["code"]) == (413, "too_many_pixels")
+
+
+def test_what_the_server_has_accepted_can_be_exported_whatever_its_limit_is(model, tmp_path, monkeypatch):
+    monkeypatch.setattr("foveate.photographs.LIMIT_PIXELS", 1000)
+    with tiny_server.running(tmp_path / "data", model, limits=Limits(pixels=10**6)) as client:
+        photograph = f"/api/photographs/{done(client)['id']}"
+        client.patch(photograph, json={"reviewed": True, "thresholds": {"EX": 0.3}})
+
+        for path in ("download", "training", "overlay.jpg"):
+            assert client.get(f"{photograph}/{path}").status_code == 200
 
 
 def test_a_full_disk_is_507(model, tmp_path):
@@ -799,6 +810,9 @@ def test_settings_that_make_no_sense_are_refused(tmp_path):
         Options(data=tmp_path, workers=0)
     with pytest.raises(SettingError, match="give more than 0"):
         Limits(bytes=0)
+    assert Limits(pixels=options.MOST_PIXELS).pixels == 2 * Image.MAX_IMAGE_PIXELS
+    with pytest.raises(SettingError, match="limit pixels is 178956971; give at most 178956970"):
+        Limits(pixels=options.MOST_PIXELS + 1)
     with pytest.raises(SettingError, match="no such folder"):
         options.roots((tmp_path / "missing",))
     with pytest.raises(SettingError, match=r"--root .*: cannot be reached \(File name too long\); check"):

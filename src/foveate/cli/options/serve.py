@@ -33,7 +33,7 @@ class LimitOptions:
     limit_bytes: Number = 256 << 20
     """Size of the largest upload, in bytes."""
     limit_pixels: Number = 120_000_000
-    """Size of the largest photograph, in pixels."""
+    """Size of the largest photograph, in pixels; at most 178956970."""
     limit_seconds: Annotated[float, Parameter(metavar="N")] = 600.0
     """Seconds that one photograph may take; then it fails."""
     keep_days: Annotated[float | None, Parameter(metavar="N")] = None
