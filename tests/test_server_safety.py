@@ -1,17 +1,26 @@
 """Nobody asks who may not, and nothing comes in that should stay out."""
 
+import contextlib
 import io
 import logging
 import os
+import re
 import struct
 import zlib
+from pathlib import Path
 
 import pytest
 import tiny_package
 import tiny_server
+from starlette.responses import PlainTextResponse
+from starlette.testclient import TestClient
 from tiny_server import done, picture, submit
 
-from foveate.server.http import guard
+from foveate.server.http import guard, serving
+from foveate.server.http.app import create
+from foveate.server.options import Options
+
+DOCUMENTED = Path(__file__).parents[1] / "docs" / "serve.md"
 
 TOKEN = "a-token-that-is-long-enough"
 
@@ -242,6 +251,10 @@ def locked(model, tmp_path_factory):
         yield client
 
 
+def cookie_name(client):
+    return client.service.sessions.cookie
+
+
 def test_without_the_token_nothing_is_told(locked):
     asked = [
         locked.get("/api/photographs"),
@@ -249,10 +262,6 @@ def test_without_the_token_nothing_is_told(locked):
         submit(locked, picture()),
         locked.get("/api/server", headers={"Authorization": "Bearer wrong-but-long-enough"}),
         locked.get("/api/server", headers={"Authorization": f"Basic {TOKEN}"}),
-def cookie_name(client):
-    return client.service.sessions.cookie
-
-
         locked.get("/api/server", headers={"Cookie": f"{cookie_name(locked)}={TOKEN}"}),
         locked.get("/api/server", headers={"Cookie": f"{cookie_name(locked)}="}),
     ]
@@ -303,16 +312,17 @@ def test_servers_on_one_host_do_not_end_each_others_sessions(model, locked, tmp_
             assert client.get("/api/photographs", headers={"Cookie": shared}).status_code == 200
 
 
-def test_the_documented_proxy_passes_on_who_sends_a_request():
+def test_the_documented_proxy_passes_on_who_sends_a_request(tmp_path, monkeypatch):
     lines = re.findall(r"proxy_set_header +([\w-]+) +([^;]+);", DOCUMENTED.read_text())
     values = {"$remote_addr": "203.0.113.9", "$scheme": "https", "$http_host": "clinic.example"}
     seen = []
 
-    async def app(scope, receive, send):
+    async def record(self, scope, receive, send):
         seen.append((scope["client"][0], scope["scheme"]))
         await PlainTextResponse("")(scope, receive, send)
 
-    config = serving.configuration(app)
+    monkeypatch.setattr(guard.Guard, "__call__", record)
+    config = serving.configuration(create(Options(data=tmp_path)))
     config.load()
     with contextlib.closing(TestClient(config.loaded_app, client=("127.0.0.1", 50000))) as proxy:
         proxy.get("/healthz", headers={name: values[value] for name, value in lines})
