@@ -95,7 +95,8 @@ class WatchOptions:
     every: Annotated[float, Parameter(metavar="SECONDS")] = 10.0
     """Seconds between two queries of the archive."""
     once: Flag = False
-    """Query once, process what is new, and stop; the exit code is 1 if a photograph was set aside."""
+    """Query once, process what is new, and stop; the exit code is 1 if a photograph was set aside or left
+    for later."""
     login: LoginOptions = NO_LOGIN
 
     def require_consistent(self) -> None:
