@@ -280,6 +280,17 @@ def test_an_address_where_a_command_writes_to_this_machine_is_exit_code_2(
         ("train tiny-task --data photos --out {}", "--out"),
         ("release tiny-task --data photos --run run --to {}", "--to"),
         ("serve --data {}", "--data"),
+        ("serve --root photos --root {}", "--root"),
+        ("serve --token-file {}", "--token-file"),
+        ("data check {}", "the path"),
+        ("data split {} --out folds.json", "the path"),
+        ("dicom push {} http://host", "the path"),
+        ("evaluate --data {} --out out", "--data"),
+        ("evaluate --data photos --predictions {} --out out", "--predictions"),
+        ("predict photos --out out --dicom seg --deidentify {}", "--deidentify"),
+        ("train tiny-task --data photos --out out --split {}", "--split"),
+        ("train tiny-task --data photos --out out --healthy {}", "--healthy"),
+        ("release tiny-task --data photos --run run --to out --judged-by {}", "--judged-by"),
     ],
 )
 def test_an_empty_path_is_not_taken_for_the_current_folder(foveate, tmp_path, monkeypatch, line, name):
@@ -290,7 +301,7 @@ def test_an_empty_path_is_not_taken_for_the_current_folder(foveate, tmp_path, mo
     assert (code, out) == (2, "")
     assert err == (
         f"foveate: {name} is empty, as from a variable that is not set; give a path. "
-        f"See foveate {re.match(r'[a-z]+( check| split| pull| key)?', line)[0]} --help.\n"
+        f"See foveate {re.match(r'[a-z]+( check| split| pull| push| key)?', line)[0]} --help.\n"
     )
     assert list(tmp_path.iterdir()) == []
 

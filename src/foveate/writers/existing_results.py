@@ -15,12 +15,15 @@ from foveate import atomic_files
 from foveate.errors import OutputError
 from foveate.paths import display_path, is_file, valid_path
 from foveate.version import version
-from foveate.writers import maps, result_paths, tables
+from foveate.writers import dicom_extra, maps, result_paths, tables
 from foveate.writers.results import PredictRequest, SummaryRow
 
 CACHED_RESULTS = 16_384
 """Number of results that are remembered, some 5 kB each, so that results which are saved one by one do not
 cause all earlier ones to be read again each time. Our choice."""
+
+_PSEUDONYMOUS = re.compile(rf"{result_paths.DICOM_FOLDER}(/[0-9]+(\.[0-9]+)+)+_[A-Z]+\.dcm")
+"""Paths of de-identified DICOM objects, of which every part is a UID."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +35,8 @@ class StoredResult:
     """What decided it, the photograph excepted, under the words by which people know it."""
     frame: int | None
     """Number of the photograph, from 1, in a DICOM object with several frames."""
+    objects: tuple[str, ...]
+    """Paths of its de-identified DICOM objects, of which nothing but the JSON knows for later runs."""
 
     def matches(self, request: PredictRequest, digest: str) -> bool:
         """Return whether a new run would only reproduce it, if all its files exist.
@@ -47,9 +52,11 @@ class StoredResult:
 
     def is_complete(self, out: Path, request: PredictRequest) -> bool:
         """Return whether all files that a request asks for exist in a folder."""
-        kinds = () if request.objects is None else request.objects.kinds
         suffix = maps.SUFFIX[request.format]
-        expected = result_paths.photograph_files(request.name, tuple(self.row.loads), suffix, kinds)
+        expected = (
+            *result_paths.photograph_files(request.name, tuple(self.row.loads), suffix),
+            *dicom_extra.object_files(request).values(),
+        )
         return all(is_file(result_paths.resolve(out, path)) for path in expected)
 
     def differences(self, request: PredictRequest) -> tuple[str, ...]:
@@ -121,6 +128,7 @@ def parse(text: bytes) -> StoredResult | None:
             row=tables.row_of(content),
             origin=_stored_origin(content),
             frame=content["photograph"].get("frame"),
+            objects=_pseudonymous_objects(content),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -198,8 +206,23 @@ def _stored_origin(content: tables.Document) -> tables.Document:
         "model": content.get("model"),
         **(settings if isinstance(settings, dict) else {}),
         "format": content.get("format"),
-        "DICOM": content.get("dicom"),
+        "DICOM": _without_files(content.get("dicom")),
     }
+
+
+def _without_files(entry: object) -> object:
+    """Return the entry of DICOM objects without their paths, which decide nothing."""
+    return (
+        {key: value for key, value in entry.items() if key != "files"} if isinstance(entry, dict) else entry
+    )
+
+
+def _pseudonymous_objects(content: tables.Document) -> tuple[str, ...]:
+    """Return the paths of a result's de-identified DICOM objects, which its JSON lists for later runs."""
+    entry = content.get("dicom")
+    files = entry.get("files") if isinstance(entry, dict) else None
+    texts = files if isinstance(files, list) else ()
+    return tuple(text for text in texts if isinstance(text, str) and _PSEUDONYMOUS.fullmatch(text))
 
 
 def _in_words(value: object) -> str:

@@ -102,7 +102,8 @@ def write(
     """
     name = result.request.name
     json_file = result_paths.regions_file(name, ".json")
-    clear_earlier = functools.partial(clear, out, name, {*result.lesions, *codes})
+    objects = dicom_extra.object_files(result.request).values()
+    clear_earlier = functools.partial(clear, out, name, {*result.lesions, *codes}, objects)
     is_renaming = False
 
     def begin_renaming() -> None:
@@ -154,32 +155,37 @@ def _write_contents(add_file: _AddFile, result: PhotographResult, pool: Executor
     tasks.append(pool.submit(add_file, result_paths.regions_file(name, ".csv"), tables.to_csv(content)))
     _write_overlay(add_file, result, content, [output.area for output in outputs], pool)
     objects = {code: output.dicom for code, output in by_code.items() if output.dicom is not None}
+    object_files = dicom_extra.object_files(result.request)
     for kind, file in dicom_extra.encode(result, objects, content["field"]["area_px"]).items():
-        add_file(result_paths.object_file(name, kind), file)
+        add_file(object_files[kind], file)
     for task in tasks:
         task.result()
     return content
 
 
-def clear(out: Path, name: str, codes: Collection[str] = ()) -> None:
+def clear(out: Path, name: str, codes: Collection[str] = (), objects: Collection[str] = ()) -> None:
     """Remove the files of a photograph that an earlier run wrote, the JSON first.
 
     Args:
         out: the output folder.
         name: the photograph's name.
         codes: lesions whose files are removed even if no JSON names them, as after a killed run.
+        objects: paths of DICOM objects that are removed even if no JSON names them.
 
     Raises:
         OutputError: a file cannot be removed.
     """
     stored = existing_results.load(out, name)
     atomic_files.remove(result_paths.resolve(out, result_paths.regions_file(name, ".json")))
-    # the JSON may hold any text: use only codes that lead to files in our folders
+    # the JSON may hold any text: use only codes and paths that lead to files in our folders
     stored_codes: Collection[str] = () if stored is None else stored.row.loads
     all_codes = {*codes, *(code for code in stored_codes if code.isalnum())}
     for suffix in sorted(set(maps.SUFFIX.values())):
         for path in result_paths.photograph_files(name, sorted(all_codes), suffix, OBJECT_KINDS):
             atomic_files.remove(result_paths.resolve(out, path))
+    stored_objects = () if stored is None else stored.objects
+    for path in {*objects, *stored_objects}:
+        atomic_files.remove(result_paths.resolve(out, path))
 
 
 def _write_lesion(add_file: _AddFile, result: PhotographResult, lesion: Lesion) -> _LesionOutput:

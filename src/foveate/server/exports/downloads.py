@@ -192,6 +192,7 @@ class Exports:
             spacing=record.spacing_mm,
             journal=self.journal(record),
             corrected=corrected,
+            pixels=record.width * record.height,
         )
 
     def _export(self, identifier: str, task: ExportTask) -> None:
@@ -410,7 +411,9 @@ class Exports:
         with self._lock:
             if not is_file(out):
                 try:
-                    self._jobs.run_io_task(ExportPhotographTask(folder=folder, out=out))
+                    self._jobs.run_io_task(
+                        ExportPhotographTask(folder=folder, out=out, pixels=record.width * record.height)
+                    )
                 finally:
                     delete_remains(self._database, self._data_dir, record.id)
         return out

@@ -112,7 +112,7 @@ def _require_size(path: Path, pixels: int) -> None:
             with Image.open(path, formats=("JPEG", "PNG", "TIFF")) as header:
                 width, height = header.size
                 require_bounded(path, header)
-    except Image.DecompressionBombError:  # more pixels than Pillow decodes
+    except Image.DecompressionBombError:  # more pixels than any limit: see `options.MOST_PIXELS`
         width, height = pixels + 1, 1
     except (OSError, SyntaxError, ValueError):
         return
@@ -239,7 +239,7 @@ def _result(directory: PhotographDir, task: ExportTask) -> PhotographResult:
     settings = {**facts.settings, "thresholds": dict(task.thresholds)}
     return PhotographResult(
         request=PredictRequest(name=task.key, provenance=provenance, settings=settings),
-        photograph=replace(_read(directory, photographs.LIMIT_PIXELS), spacing=task.spacing),
+        photograph=replace(_read(directory, task.pixels), spacing=task.spacing),
         field=field,
         probabilities=probabilities,
         decisions={
@@ -289,7 +289,7 @@ def export_photograph(task: ExportPhotographTask) -> None:
     """
     directory = PhotographDir(folder=task.folder)
     with _service_errors(directory):
-        pixels = _read(directory, photographs.LIMIT_PIXELS).pixels
+        pixels = _read(directory, task.pixels).pixels
         bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR).astype(np.uint8)
         atomic_files.write_file(task.out, maps.encode_picture(bgr, ".png", []))
 
