@@ -34,7 +34,7 @@ def request(**changes):
 )
 def test_a_row_survives_its_line(name, number, fraction, mm2):
     loads = {"EX": LesionLoad(count=number, area_px=number, area_fraction=fraction, area_mm2=mm2)}
-    row = SummaryRow(name=name, status="ok", quality=("blur",), key=name, digest="ab" * 32, loads=loads)
+    row = SummaryRow(name=name, status="ok", quality=("blur",), digest="ab" * 32, loads=loads)
     entry = LedgerEntry(row=row, stamp="s", worker="w1", seconds={"inference": 0.5})
 
     text = ledger.encode(entry)

@@ -8,12 +8,11 @@ commands are unsuitable: their help is blank until they are imported, or loses a
 """
 # ruff: noqa: PLC0415
 
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from foveate.cli.options import Flag, OutputFile, require_extra
+from foveate.cli.options import Flag, InputFolder, OutputFile, require_extra
 from foveate.cli.options.data import DEFAULT_CHECK, CheckOptions, SplitOptions
 from foveate.cli.options.dicom import NO_LOGIN, LoginOptions, PullOptions, WatchOptions
 from foveate.cli.options.evaluate import CompareOptions, EvaluateOptions
@@ -51,7 +50,7 @@ for group in (models, data, dicom):
     app.command(group)
 
 RecipeName = Annotated[str, Parameter(metavar="RECIPE")]
-Folder = Annotated[Path, Parameter(name="DIR")]
+Folder = Annotated[InputFolder, Parameter(name="DIR")]
 Url = Annotated[str, Parameter(metavar="URL")]
 
 

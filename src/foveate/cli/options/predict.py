@@ -17,6 +17,7 @@ from foveate.cli.options import (
     Count,
     FieldOption,
     Flag,
+    InputFile,
     ModelOption,
     ObjectKinds,
     Threads,
@@ -53,9 +54,10 @@ class DicomOptions:
     dicom: ObjectKinds | None = None
     """DICOM objects to write as well, for photographs that are DICOM files: the masks as a Segmentation
     (seg), a report of their measurements (sr), the probabilities as a Segmentation (prob)."""
-    deidentify: Annotated[Path | None, Parameter(metavar="KEY")] = None
-    """Write the DICOM objects without anything that identifies the patient. UIDs are replaced by means of the
-    secret in this file, which `foveate dicom key` makes. Text in the pixels is not removed."""
+    deidentify: Annotated[InputFile | None, Parameter(metavar="KEY")] = None
+    """Write the DICOM objects without anything that identifies the patient. UIDs, and the names of these
+    files, are replaced by means of the secret in this file, which `foveate dicom key` makes. Text in the
+    pixels is not removed."""
 
 
 @Parameter(name="*")

@@ -192,6 +192,7 @@ class Exports:
             spacing=record.spacing_mm,
             journal=self.journal(record),
             corrected=corrected,
+            pixels=record.width * record.height,
         )
 
     def _export(self, identifier: str, task: ExportTask) -> None:
@@ -410,7 +411,9 @@ class Exports:
         with self._lock:
             if not is_file(out):
                 try:
-                    self._jobs.run_io_task(ExportPhotographTask(folder=folder, out=out))
+                    self._jobs.run_io_task(
+                        ExportPhotographTask(folder=folder, out=out, pixels=record.width * record.height)
+                    )
                 finally:
                     delete_remains(self._database, self._data_dir, record.id)
         return out
@@ -500,7 +503,7 @@ def _row(folder: Path, key: str, name: str) -> SummaryRow:
         name: name of its files in the zip.
     """
     content = (folder / result_paths.regions_file(key, ".json")).read_bytes()
-    return replace(tables.row_of(json.loads(content), name), name=name)
+    return replace(tables.row_of(json.loads(content)), name=name)
 
 
 def _corrected_row(folder: Path, key: str, name: str) -> SummaryRow | None:

@@ -30,7 +30,7 @@ from foveate.server.errors import ServiceError
 from foveate.server.http.errors import Problem
 from foveate.server.monitoring import Metrics, log_traceback
 from foveate.server.options import Options
-from foveate.server.sessions import COOKIE, Sessions
+from foveate.server.sessions import Sessions
 
 JSON_BYTES = 2 << 20
 """Maximum size of a body that is not a file, bytes: a stroke of 10,000 points takes 0.4 MB."""
@@ -262,7 +262,7 @@ def _replay(message: Message, receive: Receive) -> Receive:
 
 def admits(sessions: Sessions, headers: Headers) -> bool:
     """Return whether a request may pass, because of its token or of the session in its cookie."""
-    session = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
+    session = cookie_parser(headers.get("cookie", "")).get(sessions.cookie, "")
     return sessions.admits(headers.get("authorization", ""), session)
 
 
