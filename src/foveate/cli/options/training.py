@@ -141,7 +141,7 @@ class CrossValidationOptions:
 class AverageOptions:
     """Options of `foveate average`."""
 
-    runs: Annotated[tuple[Path, ...], Parameter(name="--run", metavar="RUN", negative="")]
+    runs: Annotated[tuple[InputFolder, ...], Parameter(name="--run", metavar="RUN", negative="")]
     """Folder of a finished training run; give two or more."""
     out: RunFolder
     """Folder of the run to write."""
