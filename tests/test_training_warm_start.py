@@ -9,7 +9,7 @@ import tiny_set
 import torch
 from safetensors.torch import load_file, save_file
 
-from foveate import nets
+from foveate import models, nets
 from foveate.datasets import Case
 from foveate.errors import TrainingError
 from foveate.training import runner, trainer, warm_start
@@ -57,9 +57,7 @@ def test_a_packages_calibration_is_undone(start):
     calibrated = nets.fold_batch_norm(
         nets.calibrate(network, fused=lines["fused"], coarse=lines["GlobalNet"])
     ).state_dict()
-    save_file(
-        {name: t.contiguous() for name, t in calibrated.items()}, start.package.folder / warm_start.WEIGHTS
-    )
+    save_file({name: t.contiguous() for name, t in calibrated.items()}, start.package.folder / models.WEIGHTS)
     lesions = tiny_set.CONTRACT.lesions
     calibration = {
         row: {
@@ -89,7 +87,7 @@ def calibrated_package(start, network, recipe):
     lines = [(slope, shift)] * 4
     calibrated = nets.fold_batch_norm(nets.calibrate(network, fused=lines, coarse=lines))
     weights = {name: tensor.contiguous() for name, tensor in calibrated.state_dict().items()}
-    save_file(weights, start.package.folder / warm_start.WEIGHTS)
+    save_file(weights, start.package.folder / models.WEIGHTS)
     stated = {code: {"slope": slope, "shift": shift} for code in tiny_set.CONTRACT.lesions}
     calibration = {"fused": stated, "GlobalNet": stated}
     manifest = {"training": {"recipe": recipe, "validation": {"calibration": calibration}}}

@@ -4,10 +4,10 @@ Knows:   what a package holds, how it is checked, and which ones come with Fovea
 Ignores: how a network was trained, and what runs it.
 """
 
+from foveate.models.file_names import EXAMPLE, FILES, GLOBAL_GRAPH, LOCAL_GRAPH, MANIFEST, WEIGHTS
 from foveate.models.manifest import CONNECTIVITY, FORMAT, Manifest, TrainingData
 from foveate.models.package import (
     DEFAULT,
-    FILES,
     Package,
     load,
     shipped,
@@ -21,8 +21,13 @@ from foveate.models.package import (
 __all__ = [
     "CONNECTIVITY",
     "DEFAULT",
+    "EXAMPLE",
     "FILES",
     "FORMAT",
+    "GLOBAL_GRAPH",
+    "LOCAL_GRAPH",
+    "MANIFEST",
+    "WEIGHTS",
     "Manifest",
     "Package",
     "TrainingData",

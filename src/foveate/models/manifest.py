@@ -15,6 +15,7 @@ from typing import TypeVar, get_args
 from foveate import lesions
 from foveate.choices import Part, ReducedEffort
 from foveate.errors import LesionError, PackageError
+from foveate.models.file_names import MANIFEST
 from foveate.types import (
     BlobPolarity,
     Decision,
@@ -374,8 +375,8 @@ def _files(reader: _Reader) -> Mapping[str, str]:
     """Return the digest of each file of the package; names must be plain, without a folder."""
     digests = {}
     for name, value in reader.value("files", dict).items():
-        is_safe = re.fullmatch(r"[\w-][\w.-]*", name, re.ASCII) and name != "manifest.json"
-        reader.require("files", bool(is_safe), "must contain only names of files beside manifest.json")
+        is_safe = re.fullmatch(r"[\w-][\w.-]*", name, re.ASCII) and name != MANIFEST
+        reader.require("files", bool(is_safe), f"must contain only names of files beside {MANIFEST}")
         digest = reader.typed("files", value, str)
         reader.require(
             "files", bool(re.fullmatch("[0-9a-f]{64}", digest)), "must contain a SHA-256 for each file"

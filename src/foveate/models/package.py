@@ -19,18 +19,13 @@ from types import MappingProxyType
 from foveate import atomic_files
 from foveate.choices import ReducedEffort
 from foveate.errors import PackageError
+from foveate.models.file_names import FILES, MANIFEST
 from foveate.models.manifest import Manifest, decode, encode, parse
 from foveate.paths import display_path, file_digest, is_file, is_folder, missing
 from foveate.types import Decision, ModelContract, SelectionRule
 
 DEFAULT = "idrid"
 """The package that is used if none is named."""
-
-MANIFEST = "manifest.json"
-"""The file that names all other files, with their digests."""
-
-FILES = ("global.onnx", "local.onnx", "weights.safetensors", "example.npz")
-"""The files of every package beside its manifest: two graphs, their weights, and an input with its output."""
 
 LARGEST_FILE = 1 << 30
 """Bytes that a file of a zip may unpack to: forty times the largest shipped package, to refuse zip bombs."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from safetensors.torch import load_file
 
-from foveate import nets
+from foveate import models, nets
 from foveate.datasets import Case
 from foveate.errors import TrainingError
 from foveate.models import Package, training_statement
@@ -20,9 +20,6 @@ from foveate.paths import nfc
 from foveate.training.recipe import Recipe
 from foveate.training.run_record import StartPackage
 from foveate.wording import quantity
-
-WEIGHTS = "weights.safetensors"
-"""A package's weights; normalisations are folded into them (`nets.fold_batch_norm`)."""
 
 
 def load_matching(network: LocalGlobalUNet, package: Package) -> tuple[str, ...]:
@@ -41,7 +38,7 @@ def load_matching(network: LocalGlobalUNet, package: Package) -> tuple[str, ...]
     Raises:
         TrainingError: one of the streams gets no weights at all, so that there is nothing to start from.
     """
-    missing = set(nets.load_folded(load_file(package.folder / WEIGHTS), network))
+    missing = set(nets.load_folded(load_file(package.folder / models.WEIGHTS), network))
     for stream in ("global_net", "local_net"):
         layers = {name for name, layer in network.named_modules() if isinstance(layer, nets.CONVOLUTIONS)}
         if {name for name in layers if name.startswith(f"{stream}.backbone.")} <= missing:
