@@ -96,7 +96,8 @@ def main():
                 lines.append(
                     f"| {effort} | {photographs_used} | {outcome.share:.1%} | {kept_areas} | {changes} |"
                 )
-    package = replace(model.package, selection_rules=selection_rules)
+    manifest = replace(model.package.manifest, selection_rules=selection_rules)
+    package = replace(model.package, manifest=manifest)
     exact = measure(package, model.engine, cases, ("full", *selection_rules))
     full, full_pixels, _ = exact["full"]
     seconds = "| seconds, median |" if options.time else "|"

@@ -30,7 +30,6 @@ from foveate.evaluation import (
     tables,
 )
 from foveate.evaluation.tables import EvaluationInfo
-from foveate.models import Package
 from foveate.writers import Provenance
 
 SHAPE = (256, 300)
@@ -693,19 +692,10 @@ def test_photographs_that_are_new_to_the_model_cause_no_warning(own_set, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "training", [None, [], {}, {"photographs": "all"}, {"photographs": []}, {"validation": ["eye0"]}]
+    "training", [{}, {"photographs": "all"}, {"photographs": []}, {"validation": ["eye0"]}]
 )
 def test_nothing_is_counted_where_the_manifest_names_no_photographs(training):
-    manifest = {} if training is None else {"training": training}
-    package = Package(
-        folder=Path(),
-        name="other",
-        version="0",
-        contract=tiny_package.CONTRACT,
-        decisions={},
-        digest="",
-        manifest=manifest,
-    )
+    package = tiny_package.restated(tiny_package.fake(), training=training)
 
     assert selection.previously_seen([], package) is None
     assert selection.previously_seen([], None) is None

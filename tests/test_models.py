@@ -108,8 +108,8 @@ def test_a_package_has_the_values_of_its_manifest(folder):
     assert (package.name, package.version) == ("tiny", "1.0")
     assert package.contract == tiny_package.CONTRACT
     assert package.decisions == tiny_package.MANIFEST.decisions
-    assert package.manifest["data"] == {"name": "none", "licence": "none", "attribution": "nobody"}
-    assert package.manifest["connectivity"] == 8
+    assert package.manifest == tiny_package.MANIFEST
+    assert package.files.keys() == set(models.FILES)
 
 
 def test_the_digest_depends_on_the_manifest_and_every_file(folder, copy):
@@ -136,7 +136,7 @@ def test_a_manifest_names_photographs_whose_names_are_not_valid_unicode(copy):
 
     models.write_manifest(copy, replace(tiny_package.MANIFEST, training=training))
 
-    assert models.load(copy).manifest["training"] == training
+    assert models.load(copy).manifest.training == training
 
 
 def test_a_manifest_is_not_written_for_a_folder_that_lacks_a_file(copy):

@@ -98,8 +98,7 @@ def has_int8(package: Package) -> bool:
     Files that its manifest does not name were never checked, and are none of it: a release that was
     interrupted may have left them.
     """
-    files = package.manifest.get("files")
-    return isinstance(files, Mapping) and files.keys() >= ALL_INT8_FILES
+    return package.files.keys() >= ALL_INT8_FILES
 
 
 def _int8_files(package: Package) -> Mapping[str, str]:

@@ -124,13 +124,11 @@ def load_network(package: Package) -> LocalGlobalUNet:
     Raises:
         PackageError: the manifest does not say what the network is, or the weights belong to another one.
     """
-    path = package.folder / models.MANIFEST
+    path, stated = package.folder / models.MANIFEST, package.training
     try:
-        training: object = package.manifest["training"]
-        recipe = training["recipe"]  # type: ignore[index]  # if not a mapping: KeyError or TypeError
-        plan = NetworkPlan.from_stored(recipe["network"])
+        plan = NetworkPlan.from_stored(stated.network)
         network = nets.fold_batch_norm(nets.build(plan, len(package.contract.lesions), read_weights=None))
-        if any(recipe.get("global_shares", ())):
+        if any(stated.global_shares):
             nets.add_global_head(network)
         weights = load_file(package.folder / models.WEIGHTS)
         network.load_state_dict({name: weight.float() for name, weight in weights.items()})

@@ -75,7 +75,7 @@ class Manifest:
     data: TrainingData
     """What it was trained on."""
     training: Mapping[str, object]
-    """How it was trained and its scores, in the recipe's own format."""
+    """How it was trained and its scores, as JSON values in the recipe's own format (`training_statement`)."""
     selection_rules: Mapping[ReducedEffort, SelectionRule] = field(
         default_factory=lambda: MappingProxyType({})
     )
@@ -138,7 +138,7 @@ def decode(text: bytes, source: str) -> tuple[Manifest, Mapping[str, str]]:
         PackageError: it is not a JSON object, it has another format, a key is missing, or a value has another
             type or is out of range. The message names the manifest and the key.
     """
-    reader = _Reader(source, parse(text, source))
+    reader = _Reader(source, _parse(text, source))
     if (number := reader.value("format", int)) != FORMAT:
         raise reader.error(
             "format",
@@ -170,7 +170,7 @@ def decode(text: bytes, source: str) -> tuple[Manifest, Mapping[str, str]]:
     return manifest, _files(reader)
 
 
-def parse(text: bytes, source: str) -> dict[str, object]:
+def _parse(text: bytes, source: str) -> dict[str, object]:
     """Return the JSON object of a manifest, unchecked.
 
     Raises:

@@ -19,8 +19,10 @@ from types import MappingProxyType
 from foveate import atomic_files
 from foveate.choices import ReducedEffort
 from foveate.errors import PackageError
+from foveate.models import training_statement
 from foveate.models.file_names import FILES, MANIFEST
-from foveate.models.manifest import Manifest, decode, encode, parse
+from foveate.models.manifest import Manifest, TrainingData, decode, encode
+from foveate.models.training_statement import TrainingStatement
 from foveate.paths import display_path, file_digest, is_file, is_folder, missing
 from foveate.types import Decision, ModelContract, SelectionRule
 
@@ -37,22 +39,42 @@ class Package:
 
     folder: Path
     """Folder of its files; for a zip, a temporary folder that is deleted together with this object."""
-    name: str
-    """The name that `--model` takes."""
-    version: str
-    """Version of the weights."""
-    contract: ModelContract
-    """The input that the network was trained on and needs."""
-    decisions: Mapping[str, Decision]
-    """Lesion -> how its map becomes regions."""
+    manifest: Manifest
+    """What it states about itself. Keys that Foveate does not know are only in its file (`MANIFEST`)."""
     digest: str
     """SHA-256 of manifest.json, which holds all other digests: it identifies the package exactly."""
-    manifest: Mapping[str, object]
-    """The content of manifest.json."""
-    selection_rules: Mapping[ReducedEffort, SelectionRule] = field(
-        default_factory=lambda: MappingProxyType({})
-    )
-    """Effort -> the windows that LocalNet processes; empty if the package has no such rules."""
+    files: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Name -> SHA-256 of each file that the manifest lists; empty for a package without files."""
+
+    @property
+    def name(self) -> str:
+        """Return the name that `--model` takes."""
+        return self.manifest.name
+
+    @property
+    def version(self) -> str:
+        """Return the version of the weights."""
+        return self.manifest.version
+
+    @property
+    def contract(self) -> ModelContract:
+        """Return the input that the network was trained on and needs."""
+        return self.manifest.contract
+
+    @property
+    def decisions(self) -> Mapping[str, Decision]:
+        """Return lesion -> how its map becomes regions."""
+        return self.manifest.decisions
+
+    @property
+    def selection_rules(self) -> Mapping[ReducedEffort, SelectionRule]:
+        """Return effort -> the windows that LocalNet processes; empty if the package has no such rules."""
+        return self.manifest.selection_rules
+
+    @property
+    def training(self) -> TrainingStatement:
+        """Return what it states about its training and its scores."""
+        return training_statement.read(self.manifest.training)
 
 
 def shipped() -> tuple[str, ...]:
@@ -60,20 +82,28 @@ def shipped() -> tuple[str, ...]:
     return tuple(sorted(path.parent.name for path in _shipped_folder().glob(f"*/{MANIFEST}")))
 
 
-def unsaved_package(name: str, contract: ModelContract) -> Package:
+def unsaved_package(
+    name: str, contract: ModelContract, decisions: Mapping[str, Decision] | None = None
+) -> Package:
     """Return a package without files, for a network that is still in training.
 
-    Maps depend on its contract only; its thresholds are all 0.5.
+    Args:
+        name: name of the recipe.
+        contract: what maps depend on.
+        decisions: how each lesion's map becomes regions; if None, by a threshold of 0.5.
     """
-    return Package(
-        folder=Path(),
+    halves = {lesion: Decision(threshold=0.5, minimum_area=1) for lesion in contract.lesions}
+    manifest = Manifest(
         name=name,
         version="in training",
+        licence="",
+        intended_use="",
         contract=contract,
-        decisions={lesion: Decision(threshold=0.5, minimum_area=1) for lesion in contract.lesions},
-        digest="",
-        manifest={},
+        decisions=halves if decisions is None else decisions,
+        data=TrainingData(name="", licence="", attribution=""),
+        training={},
     )
+    return Package(folder=Path(), manifest=manifest, digest="")
 
 
 def load(where: str | Path = DEFAULT) -> Package:
@@ -179,16 +209,7 @@ def _open(folder: Path, remedy: str) -> Package:
         raise PackageError(f"{display_path(path)}: cannot be read ({error.strerror}); {remedy}") from None
     manifest, digests = decode(text, display_path(path))
     _require_whole(folder, digests, remedy)
-    return Package(
-        folder=folder,
-        name=manifest.name,
-        version=manifest.version,
-        contract=manifest.contract,
-        decisions=manifest.decisions,
-        digest=hashlib.sha256(text).hexdigest(),
-        manifest=MappingProxyType(parse(text, display_path(path))),
-        selection_rules=manifest.selection_rules,
-    )
+    return Package(folder=folder, manifest=manifest, digest=hashlib.sha256(text).hexdigest(), files=digests)
 
 
 def _require_whole(folder: Path, digests: Mapping[str, str], remedy: str) -> None:

@@ -6,15 +6,14 @@ Ignores: how training continues from there.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from safetensors.torch import load_file
 
 from foveate import models, nets
 from foveate.datasets import Case
 from foveate.errors import TrainingError
-from foveate.models import Package, training_statement
+from foveate.models import Package
 from foveate.nets import LocalGlobalUNet, plans
 from foveate.paths import nfc
 from foveate.training.recipe import Recipe
@@ -60,8 +59,7 @@ def load_matching(network: LocalGlobalUNet, package: Package) -> tuple[str, ...]
 
 def _has_residual_fusion(package: Package) -> bool:
     """Return whether a package's fusion is added to LocalNet's logits; the recipe's need not be."""
-    plan = mapping_at(package.manifest, "training", "recipe", "network")
-    return plan.get(plans.STORED_NAMES["residual_fusion"]) is True
+    return package.training.network.get(plans.STORED_NAMES["residual_fusion"]) is True
 
 
 def stated_calibration(package: Package, row: str) -> dict[str, nets.LogitLine]:
@@ -74,24 +72,20 @@ def stated_calibration(package: Package, row: str) -> dict[str, nets.LogitLine]:
     Raises:
         TrainingError: a slope or a shift is not a finite number.
     """
-    by_lesion = mapping_at(package.manifest, "training", "validation", "calibration", row)
-    stated = {lesion: mapping_at(by_lesion, lesion) for lesion in package.contract.lesions}
-    return {
-        lesion: (_number(package, scaling, "slope"), _number(package, scaling, "shift"))
-        for lesion, scaling in stated.items()
-        if scaling.get("slope")
+    stated = (package.training.calibration or {}).get(row, {})
+    lines = {
+        lesion: (stated[lesion].slope, stated[lesion].shift)
+        for lesion in package.contract.lesions
+        if lesion in stated
     }
-
-
-def _number(package: Package, scaling: Mapping[str, Any], key: str) -> float:
-    """Return a number of a lesion's calibration."""
-    value = scaling.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise TrainingError(
-            f"package {package.name}: its manifest states {value!r} as the {key} of a calibration, which is "
-            "no number; restore the manifest"
-        )
-    return float(value)
+    for lesion, line in lines.items():
+        for key, number in zip(("slope", "shift"), line, strict=True):
+            if not math.isfinite(number):
+                raise TrainingError(
+                    f"package {package.name}: its manifest states no finite number as the {key} of the "
+                    f"calibration of {lesion} ({row}); restore the manifest"
+                )
+    return lines
 
 
 def stated_global_shares(package: Package) -> tuple[float, ...]:
@@ -101,15 +95,13 @@ def stated_global_shares(package: Package) -> tuple[float, ...]:
         TrainingError: the manifest states something else than one share of at least 0 and below 1 per lesion.
     """
     count = len(package.contract.lesions)
-    stated = mapping_at(package.manifest, "training", "recipe").get("global_shares", [0.0] * count)
-    if isinstance(stated, list | tuple) and len(stated) == count:
-        shares = [share for share in stated if type(share) in (int, float) and 0 <= share < 1]
-        if len(shares) == count:
-            return tuple(map(float, shares))
-    raise TrainingError(
-        f"package {package.name}: its manifest states {stated!r} as global_shares, not a number of at "
-        f"least 0 and below 1 for each of {quantity(count, 'lesion')}; restore the manifest"
-    )
+    shares = package.training.global_shares or (0.0,) * count
+    if len(shares) != count or not all(0 <= share < 1 for share in shares):  # NaN fails as well
+        raise TrainingError(
+            f"package {package.name}: its manifest states {list(shares)} as global_shares, not a number of "
+            f"at least 0 and below 1 for each of {quantity(count, 'lesion')}; restore the manifest"
+        )
+    return shares
 
 
 def _inverse_calibration(package: Package, row: str, shares: Sequence[float]) -> list[nets.LogitLine]:
@@ -129,14 +121,6 @@ def _inverse_calibration(package: Package, row: str, shares: Sequence[float]) ->
     return inverse
 
 
-def mapping_at(content: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
-    """Return the mapping under nested keys of a manifest; an empty mapping if there is none."""
-    for key in keys:
-        value = content.get(key)
-        content = value if isinstance(value, Mapping) else {}
-    return content
-
-
 def require_unseen(package: Package, recipe: Recipe, held_back: Sequence[Case]) -> None:
     """Refuse a package that was trained on held-back photographs: these could no longer validate the run.
 
@@ -148,16 +132,11 @@ def require_unseen(package: Package, recipe: Recipe, held_back: Sequence[Case]) 
             f"package {package.name} is for {', '.join(package.contract.lesions)}, but recipe {recipe.name} "
             f"is for {', '.join(recipe.contract.lesions)}; start from a package for the same lesions"
         )
-    if shared := sorted({nfc(case.name) for case in held_back} & set(trained_photographs(package))):
+    if shared := sorted({nfc(case.name) for case in held_back} & set(package.training.photographs)):
         raise TrainingError(
             f"package {package.name} was trained on {shared[0]}, which this run holds back; hold back "
             "another fold, or train on all photographs with --fold none"
         )
-
-
-def trained_photographs(package: Package) -> tuple[str, ...]:
-    """Return the names of the photographs that a package was trained on, in NFC, as its manifest states."""
-    return training_statement.read(package.manifest.get("training")).photographs
 
 
 def describe(package: Package) -> StartPackage:
@@ -166,5 +145,5 @@ def describe(package: Package) -> StartPackage:
         name=package.name,
         version=package.version,
         digest=package.digest,
-        photographs=trained_photographs(package),
+        photographs=package.training.photographs,
     )

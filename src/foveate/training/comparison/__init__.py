@@ -36,7 +36,7 @@ from foveate.metrics.thresholds import StoredMap
 from foveate.models import Package
 from foveate.nets import LocalGlobalUNet
 from foveate.paths import display_path, nfc
-from foveate.training import trainer, warm_start
+from foveate.training import trainer
 from foveate.training.recipe import ALONE_STAGES, STAGES, Recipe, StageName
 from foveate.training.run_folder import RunFolder
 from foveate.types import ModelContract
@@ -157,7 +157,7 @@ def require_not_trained_on(
         TrainingError: a photograph is both.
     """
     trained = {case.photograph for case in training_cases}
-    names_before = () if start is None else warm_start.trained_photographs(start)
+    names_before = () if start is None else start.training.photographs
     for case in cases:
         if case.photograph in trained:
             raise TrainingError(f"{case.name} was used for training; compare on photographs that were not")
