@@ -118,7 +118,8 @@ def main():
     if options.out:
         options.out.write_text("\n".join(lines) + "\n")
     if options.write:
-        written = models.with_selection_rules(model.package, selection_rules)
+        models.write_manifest(package.folder, package.manifest)
+        written = models.load(package.folder)
         print(f"written into {written.folder}; its manifest's SHA-256 is now {written.digest[:12]}...")
 
 

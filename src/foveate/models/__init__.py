@@ -14,7 +14,6 @@ from foveate.models.package import (
     unpack,
     unsaved_package,
     with_present_files,
-    with_selection_rules,
     write_manifest,
 )
 
@@ -36,6 +35,5 @@ __all__ = [
     "unpack",
     "unsaved_package",
     "with_present_files",
-    "with_selection_rules",
     "write_manifest",
 ]

@@ -167,19 +167,6 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     atomic_files.write_file(folder / MANIFEST, text)
 
 
-def with_selection_rules(package: Package, selection_rules: Mapping[ReducedEffort, SelectionRule]) -> Package:
-    """Write selection rules into a package's manifest, and open the package again.
-
-    Everything else stays; the package's digest changes with its manifest.
-
-    Raises:
-        PackageError: the manifest cannot be read or written.
-    """
-    manifest, _ = decode((package.folder / MANIFEST).read_bytes(), display_path(package.folder / MANIFEST))
-    write_manifest(package.folder, replace(manifest, selection_rules=selection_rules))
-    return load(package.folder)
-
-
 def with_present_files(package: Package, training: Mapping[str, object] = MappingProxyType({})) -> Package:
     """Name all files that are in a package's folder by now in its manifest, and open the package again.
 
