@@ -366,6 +366,24 @@ def test_an_invalid_selection_rule_is_refused_with_manifest_and_key(copy, key, v
         models.load(changed(copy, key, value))
 
 
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (
+            lambda path: path.unlink(),
+            "cannot be read \\(No such file or directory\\); export the package again",
+        ),
+        (lambda path: path.write_text("{"), "not valid JSON"),
+    ],
+)
+def test_a_manifest_that_cannot_be_read_is_named_before_it_is_written_again(copy, damage, message):
+    package = models.load(copy)
+    damage(copy / "manifest.json")
+
+    with pytest.raises(PackageError, match=rf"tiny/manifest\.json: {message}"):
+        models.with_present_files(package)
+
+
 def test_an_unknown_name_is_refused_with_the_shipped_ones():
     with pytest.raises(
         PackageError, match=r"idrid-nothing: no such model package; .*a shipped one \("

@@ -20,7 +20,7 @@ from foveate import models, nets
 from foveate.choices import Device, Precision
 from foveate.engines import GlobalOutput, WindowBatch
 from foveate.engines.threads import thread_count
-from foveate.errors import PackageError, SettingError
+from foveate.errors import PackageError, SettingError, one_line, raise_if_out_of_memory
 from foveate.models import Package
 from foveate.nets import GlobalPieces, LocalGlobalUNet, NetworkPlan
 from foveate.paths import display_path
@@ -102,6 +102,7 @@ def open(
 
     Raises:
         PackageError: the package does not say what its network is.
+        MemoryError: there is not enough memory.
         SettingError: there is no CUDA device, float16 is chosen for the CPU, or threads is below 1.
     """
     if device == "cuda" and not torch.cuda.is_available():
@@ -123,6 +124,7 @@ def load_network(package: Package) -> LocalGlobalUNet:
 
     Raises:
         PackageError: the manifest does not say what the network is, or the weights belong to another one.
+        MemoryError: there is not enough memory.
     """
     path, stated = package.folder / models.MANIFEST, package.training
     try:
@@ -133,7 +135,8 @@ def load_network(package: Package) -> LocalGlobalUNet:
         weights = load_file(package.folder / models.WEIGHTS)
         network.load_state_dict({name: weight.float() for name, weight in weights.items()})
     except (AttributeError, KeyError, TypeError, RuntimeError, SettingError) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise_if_out_of_memory(error)
+        reason = one_line(error, 200) if stated.network else "it states none"
         raise PackageError(
             f"{display_path(path)}: does not say which network the weights belong to ({reason}); choose "
             "another --engine"

@@ -29,6 +29,9 @@ from foveate.types import Decision, ModelContract, SelectionRule
 DEFAULT = "idrid"
 """The package that is used if none is named."""
 
+COPY_AGAIN = "export the package again, or copy it again"
+"""What to do about a damaged folder."""
+
 LARGEST_FILE = 1 << 30
 """Bytes that a file of a zip may unpack to: forty times the largest shipped package, to refuse zip bombs."""
 
@@ -121,7 +124,7 @@ def load(where: str | Path = DEFAULT) -> Package:
         return _open(_shipped_folder() / where, "reinstall Foveate")
     path = Path(where)
     if is_folder(path):
-        return _open(path, "export the package again, or copy it again")
+        return _open(path, COPY_AGAIN)
     if is_file(path):
         return _open_zip(path)
     names = ", ".join(shipped()) or "none"
@@ -175,9 +178,11 @@ def with_present_files(package: Package, training: Mapping[str, object] = Mappin
         training: what is added to the manifest's statement of the training.
 
     Raises:
-        PackageError: the manifest cannot be read or written.
+        PackageError: the manifest cannot be read, or is invalid; or a file that every package holds is
+            missing.
+        OutputError: the manifest cannot be written.
     """
-    manifest, _ = decode((package.folder / MANIFEST).read_bytes(), str(package.folder / MANIFEST))
+    manifest = _read(package.folder, COPY_AGAIN).manifest
     write_manifest(package.folder, replace(manifest, training={**manifest.training, **training}))
     return load(package.folder)
 
@@ -189,23 +194,30 @@ def _shipped_folder() -> Path:
 
 def _open(folder: Path, remedy: str) -> Package:
     """Check a package's folder and open it; `remedy` ends each error message."""
+    package = _read(folder, remedy)
+    _require_whole(package, remedy)
+    return package
+
+
+def _read(folder: Path, remedy: str) -> Package:
+    """Return the package that a folder's manifest describes; its other files are not checked."""
     path = folder / MANIFEST
     try:
         text = path.read_bytes()
     except OSError as error:
         raise PackageError(f"{display_path(path)}: cannot be read ({error.strerror}); {remedy}") from None
     manifest, digests = decode(text, display_path(path))
-    _require_whole(folder, digests, remedy)
     return Package(folder=folder, manifest=manifest, digest=hashlib.sha256(text).hexdigest(), files=digests)
 
 
-def _require_whole(folder: Path, digests: Mapping[str, str], remedy: str) -> None:
+def _require_whole(package: Package, remedy: str) -> None:
     """Raise PackageError for the first file that is not named, is missing, or has another digest."""
     for name in FILES:
-        if name not in digests:
-            raise PackageError(f"{display_path(folder / MANIFEST)}: 'files' does not list {name}; {remedy}")
-    for name, expected in digests.items():
-        path = folder / name
+        if name not in package.files:
+            path = package.folder / MANIFEST
+            raise PackageError(f"{display_path(path)}: 'files' does not list {name}; {remedy}")
+    for name, expected in package.files.items():
+        path = package.folder / name
         try:
             digest = file_digest(path)
         except OSError as error:

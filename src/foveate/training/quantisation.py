@@ -124,7 +124,7 @@ def add_graphs(
 
     Raises:
         OutputError: a file cannot be written; the folder stays as it was.
-        RuntimeError: there is not enough memory; the folder stays as it was.
+        MemoryError: there is not enough memory; the folder stays as it was.
     """
     folder = package.folder.resolve()
     with atomic_files.replace_directory(folder) as draft:
