@@ -375,6 +375,7 @@ def test_an_invalid_selection_rule_is_refused_with_manifest_and_key(copy, key, v
         ),
         (lambda path: path.write_text("{"), "not valid JSON"),
     ],
+    ids=["missing", "truncated"],
 )
 def test_a_manifest_that_cannot_be_read_is_named_before_it_is_written_again(copy, damage, message):
     package = models.load(copy)
