@@ -63,6 +63,11 @@ class TrainingStatement:
     validation: Mapping[str, object]
     """All that is stated under 'validation', as JSON values, for packages that state it again."""
 
+    @property
+    def trained_on(self) -> tuple[str, ...]:
+        """Names of all photographs that the network was trained on, those of healthy eyes included."""
+        return (*self.photographs, *self.healthy)
+
 
 def read(training: Mapping[str, object]) -> TrainingStatement:
     """Return what a manifest states under 'training'."""

@@ -132,7 +132,7 @@ def require_unseen(package: Package, recipe: Recipe, held_back: Sequence[Case]) 
             f"package {package.name} is for {', '.join(package.contract.lesions)}, but recipe {recipe.name} "
             f"is for {', '.join(recipe.contract.lesions)}; start from a package for the same lesions"
         )
-    if shared := sorted({nfc(case.name) for case in held_back} & set(package.training.photographs)):
+    if shared := sorted({nfc(case.name) for case in held_back} & set(package.training.trained_on)):
         raise TrainingError(
             f"package {package.name} was trained on {shared[0]}, which this run holds back; hold back "
             "another fold, or train on all photographs with --fold none"

@@ -1,12 +1,12 @@
-"""The ETDRS grid: nine fields around the fovea, and the lesions in each.
+"""The ETDRS grid: nine subfields around the fovea, and the lesions in each.
 
 Knows:   circles of 1, 3 and 6 mm, divided by diagonals, and the scale in millimetres per pixel.
 Ignores: how lesions are detected, and who placed the grid.
 
-Source: Early Treatment Diabetic Retinopathy Study report 10, doi:10.1016/S0161-6420(13)38012-9 (the fields).
+Source: Early Treatment Diabetic Retinopathy Study report 10, doi:10.1016/S0161-6420(13)38012-9 (subfields).
 The distance from fovea to disc is a rule of thumb: 2.5 disc diameters of 1.8 mm (our choice).
 
-Shape letters: H W photograph, P pixels, F fields.
+Shape letters: H W photograph, P pixels, F subfields.
 """
 
 import math
@@ -74,9 +74,9 @@ class Grid:
     def fields(
         self, rows: Float64[np.ndarray, " P"], columns: Float64[np.ndarray, " P"]
     ) -> Int64[np.ndarray, " P"]:
-        """Return, for each position, the index in `FIELDS` of the field in which it lies.
+        """Return, for each position, the index in `FIELDS` of the subfield in which it lies.
 
-        A position on a diagonal belongs to the field that begins there, in the order of `PARTS`.
+        A position on a diagonal belongs to the subfield that begins there, in the order of `PARTS`.
         """
         up, right = self.fovea[0] - rows, columns - self.fovea[1]
         nasal = right if self.is_right else -right
@@ -130,12 +130,12 @@ def _point(place: tuple[float, float]) -> PointFacts:
 
 
 def visible_pixels(grid: Grid, visible: Field, area: int) -> list[int]:
-    """Count the pixels of each field of the grid that lie in the field of view.
+    """Count the pixels of each subfield of the grid that lie in the field of view.
 
     Args:
         grid: the grid.
         visible: the field of view.
-        area: number of pixels of the field of view; those in no field of the grid count as outside.
+        area: number of pixels of the field of view; those in no subfield count as outside.
     """
     numbers = np.zeros(len(FIELDS), np.int64)
     for box in _strips(_met(grid, visible.box)):
@@ -158,7 +158,7 @@ def _met(grid: Grid, box: Box) -> Box:
 
 
 def lesion_pixels(grid: Grid, mask: UInt8[np.ndarray, "H W"]) -> list[int]:
-    """Count the lesion pixels in each field, in a mask of 0 and 1."""
+    """Count the lesion pixels in each subfield, in a mask of 0 and 1."""
     numbers = np.zeros(len(FIELDS), np.int64)
     height, width = mask.shape
     for box in _strips(Box.whole((height, width))):
@@ -168,7 +168,7 @@ def lesion_pixels(grid: Grid, mask: UInt8[np.ndarray, "H W"]) -> list[int]:
 
 
 def region_counts(grid: Grid, regions: Sequence[Region]) -> list[int]:
-    """Count the regions whose centroid lies in each field."""
+    """Count the regions whose centroid lies in each subfield."""
     if not regions:
         return [0] * len(FIELDS)
     centres = np.array([region.centroid for region in regions], np.float64)
@@ -179,11 +179,11 @@ def region_counts(grid: Grid, regions: Sequence[Region]) -> list[int]:
 def by_field(
     numbers: Mapping[str, Mapping[str, Sequence[int]]], pixels: Sequence[int]
 ) -> dict[str, dict[str, object]]:
-    """Return the counts by field and lesion.
+    """Return the counts by subfield and lesion.
 
     Args:
-        numbers: lesion -> 'count' and 'area_px' -> a number for each field.
-        pixels: number of visible pixels of each field.
+        numbers: lesion -> 'count' and 'area_px' -> a number for each subfield.
+        pixels: number of visible pixels of each subfield.
     """
     return {
         field: {
@@ -198,7 +198,7 @@ def by_field(
 
 
 def _binned(grid: Grid, rows: np.ndarray, columns: np.ndarray) -> Int64[np.ndarray, " F"]:
-    """Count pixels by the field in which their centres lie."""
+    """Count pixels by the subfield in which their centres lie."""
     return np.bincount(grid.fields(rows + 0.5, columns + 0.5), minlength=len(FIELDS))
 
 

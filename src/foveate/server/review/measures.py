@@ -1,6 +1,6 @@
-"""The current regions and mask of each lesion, and the burden by ETDRS field.
+"""The current regions and mask of each lesion, and the burden by ETDRS subfield.
 
-Knows:   which map and level are current, and which lesions lie in each field of the grid.
+Knows:   which map and level are current, and which lesions lie in each subfield of the grid.
 Ignores: HTTP, and how corrections are made.
 
 Shape letters: H W photograph.
@@ -64,7 +64,7 @@ class PhotographMeasures:
         return contours.trace(self._corrections.mask(record, lesion), regions)
 
     def grid_burden(self, record: Record) -> schemas.GridBurden:
-        """Return the burden of each field of the ETDRS grid.
+        """Return the burden of each subfield of the ETDRS grid.
 
         Raises:
             ServiceError: 'not_ready': no grid was placed.

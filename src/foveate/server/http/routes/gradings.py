@@ -42,7 +42,7 @@ def all_gradings(services: Services, id: Id, grader: GraderName = "") -> schemas
 @router.post("/photographs/{id}/gradings", status_code=201, responses=refusals(507))
 def begin(services: Services, id: Id, body: schemas.NewGrading) -> schemas.PhotographBody:
     """Return a grader's copy of a photograph; it is created if it does not exist yet."""
-    with services.corrections.lock(id):  # so that it is not analysed again, or decided on, meanwhile
+    with services.corrections.lock(id):  # so that it is not analysed again, or adjudicated, meanwhile
         copy = services.gradings.begin(services.done(id), body.grader)
     services.publish_original(stored.grading_in(services.database, copy.id))
     return services.presenter.photograph(copy)
@@ -172,7 +172,7 @@ def _finished(record: Record, services: Service, gradings: Sequence[Grading]) ->
     adjudication = services.gradings.adjudication(record)
     if adjudication is not None:
         counts = services.database.current_counts(record.id)
-        done = _decided(services, record, adjudication) if record.reviewed else None
+        done = _adjudicated_at(services, record, adjudication) if record.reviewed else None
         name = adjudication.adjudicator
         finished.append(
             FinishedGrading(record=record, name=name, role="adjudicator", done=done, counts=counts)
@@ -180,8 +180,8 @@ def _finished(record: Record, services: Service, gradings: Sequence[Grading]) ->
     return finished
 
 
-def _decided(services: Service, record: Record, adjudication: Adjudication) -> float:
-    """Return when a decision was marked as reviewed; if that was not recorded, when it was last edited."""
+def _adjudicated_at(services: Service, record: Record, adjudication: Adjudication) -> float:
+    """Return when an adjudication was marked as reviewed; or else, if not recorded, was last edited."""
     if record.reviewed_at is not None:
         return record.reviewed_at
     edits = [edit.time for edit in services.database.edits(record.id) if not edit.undone]
