@@ -112,7 +112,8 @@ def main():
                 lines.append(
                     f"| {effort} | {photographs_used} | {outcome.share:.1%} | {kept_areas} | {changes} |"
                 )
-    package = replace(model.package, selection_rules=selection_rules)
+    manifest = replace(model.package.manifest, selection_rules=selection_rules)
+    package = replace(model.package, manifest=manifest)
     exact = measure(package, model.engine, cases, ("full", *selection_rules))
     full, full_pixels, _ = exact["full"]
     seconds = "| seconds, median |" if options.time else "|"
@@ -133,7 +134,8 @@ def main():
     if options.out:
         options.out.write_text("\n".join(lines) + "\n")
     if options.write:
-        written = models.with_selection_rules(model.package, selection_rules)
+        models.write_manifest(package.folder, package.manifest)
+        written = models.load(package.folder)
         print(f"written into {written.folder}; its manifest's SHA-256 is now {written.digest[:12]}...")
 
 

@@ -57,7 +57,7 @@ def predict(photograph, model, layout):
     contract = model.package.contract
     if layout.trained is not None:
         contract = replace(contract, step=None, overlap=layout.trained)
-    package = replace(model.package, contract=contract)
+    package = replace(model.package, manifest=replace(model.package.manifest, contract=contract))
     with mock.patch.object(window_planning, "OVERLAP", layout.shared):
         return pipeline.segment(photograph, package, model.engine)
 

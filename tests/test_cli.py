@@ -573,11 +573,16 @@ def test_models_show_names_the_package_whose_scores_a_continued_training_keeps(f
     assert "95 % intervals. The network was then trained on 1 of them as well.\n" in out
 
 
-def test_models_show_prints_the_whole_manifest_for_programs(foveate, model):
-    code, out, _ = foveate("models", "show", model, "--json")
+def test_models_show_prints_the_whole_manifest_for_programs(foveate, model, tmp_path):
+    folder = shutil.copytree(model, tmp_path / "later")
+    manifest = json.loads((folder / "manifest.json").read_text()) | {"of a later version": "Überblick"}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+    code, out, _ = foveate("models", "show", folder, "--json")
 
     assert code == 0
-    assert json.loads(out) == json.loads((model / "manifest.json").read_text())
+    assert json.loads(out) == manifest
+    assert '"of a later version": "Überblick"' in out
 
 
 class Stream(io.StringIO):

@@ -168,7 +168,7 @@ def test_int8_opens_the_graphs_of_that_name_and_says_what_the_other_layers_compu
     others = "bf16" if openvino_engine.computes_bf16() else "float32"
     assert engine.label == f"openvino int8 with {others}"
     assert engine.run_local(random_batch(1, 3)).shape[:2] == (3, 2)
-    assert {"local-int8.xml", "local-int8.bin"} < set(package.manifest["files"])
+    assert {"local-int8.xml", "local-int8.bin"} < set(package.files)
 
 
 TWO_THREADS = """

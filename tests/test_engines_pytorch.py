@@ -1,6 +1,7 @@
 """PyTorch computes what the package's graphs compute; what it cannot do is refused with a reason."""
 
 import functools
+import shutil
 import sys
 from dataclasses import replace
 
@@ -109,9 +110,31 @@ def test_workers_share_the_network(folder, threads, tmp_path):
 
 def test_a_package_without_a_network_plan_is_refused(tmp_path, threads):
     with pytest.raises(
-        PackageError, match=r"manifest\.json: does not say which network the weights belong to"
+        PackageError,
+        match=r"manifest\.json: does not say which network the weights belong to \(it states none",
     ):
         load(tiny_package.build(tmp_path / "tiny"), threads=1)
+
+
+def test_weights_of_another_network_are_refused_in_one_line(folder, tmp_path, threads):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    recipe = tiny_set.recipe(network=replace(tiny_set.NETWORK, fusion_width=7))
+    models.write_manifest(copy, replace(MANIFEST, training={"recipe": recipes.describe(recipe)}))
+
+    with pytest.raises(PackageError, match=r"belong to \(Error.*size mismatch.*\); choose another") as caught:
+        load(copy, threads=1)
+
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_memory_that_runs_out_is_no_fault_of_the_manifest(folder, threads, monkeypatch):
+    def build(*_, **__):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
+
+    monkeypatch.setattr(nets, "build", build)
+
+    with pytest.raises(MemoryError, match="can't allocate memory"):
+        load(folder, threads=1)
 
 
 @pytest.mark.parametrize(

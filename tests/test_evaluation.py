@@ -30,7 +30,6 @@ from foveate.evaluation import (
     tables,
 )
 from foveate.evaluation.tables import EvaluationInfo
-from foveate.models import Package
 from foveate.writers import Provenance
 
 EVALUATION_PAGE = Path(__file__).parent.parent / "docs" / "evaluation.md"
@@ -754,11 +753,11 @@ def test_photographs_that_the_model_has_met_are_counted_and_named_in_a_warning(o
 
 def test_healthy_eyes_that_the_model_was_trained_on_are_counted():
     training = {"photographs": ["eye0"], "healthy": ["eye1", "eye9"]}
-    package = replace(tiny_package.fake(), manifest={"training": training})
+    package = tiny_package.restated(tiny_package.fake(), training=training)
     cases = [Case(name=f"eye{k}", photograph=Path(), masks={}) for k in range(3)]
 
     assert selection.previously_seen(cases, package).in_training == 2
-    only_healthy = replace(package, manifest={"training": {"healthy": ["eye1"]}})
+    only_healthy = tiny_package.restated(package, training={"healthy": ["eye1"]})
     assert selection.previously_seen(cases, only_healthy).in_training == 1
 
 
@@ -782,19 +781,10 @@ def test_photographs_that_are_new_to_the_model_cause_no_warning(own_set, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "training", [None, [], {}, {"photographs": "all"}, {"photographs": []}, {"validation": ["eye0"]}]
+    "training", [{}, {"photographs": "all"}, {"photographs": []}, {"validation": ["eye0"]}]
 )
 def test_nothing_is_counted_where_the_manifest_names_no_photographs(training):
-    manifest = {} if training is None else {"training": training}
-    package = Package(
-        folder=Path(),
-        name="other",
-        version="0",
-        contract=tiny_package.CONTRACT,
-        decisions={},
-        digest="",
-        manifest=manifest,
-    )
+    package = tiny_package.restated(tiny_package.fake(), training=training)
 
     assert selection.previously_seen([], package) is None
     assert selection.previously_seen([], None) is None

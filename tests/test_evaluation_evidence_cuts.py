@@ -113,7 +113,8 @@ def test_the_regions_of_a_photograph_are_those_at_the_package_s_threshold_withou
     asked = {code: replace(decision, minimum_evidence=1e6) for code, decision in model.decisions.items()}
 
     (plain,) = evidence_cuts.list_regions(model, Red(model.contract), [eye])
-    (filtered,) = evidence_cuts.list_regions(replace(model, decisions=asked), Red(model.contract), [eye])
+    strict = tiny_package.restated(model, decisions=asked)
+    (filtered,) = evidence_cuts.list_regions(strict, Red(model.contract), [eye])
 
     assert plain["EX"].annotated == 1
     assert plain["EX"].annotated_px == 40 * 40

@@ -17,7 +17,7 @@ from foveate.evaluation import selection, sources
 from foveate.evaluation.selection import Selection
 from foveate.inference.prepared_canvas import prepare_canvas
 from foveate.inference.settings import DEFAULTS
-from foveate.models import Package
+from foveate.models import unsaved_package
 from foveate.types import Decision
 from foveate.writers import maps
 
@@ -238,15 +238,9 @@ def case(name, annotated=None):
 
 
 def package(*lesions):
-    return Package(
-        folder=Path(),
-        name="tiny",
-        version="0",
-        contract=replace(tiny_package.CONTRACT, lesions=lesions),
-        decisions={code: Decision(threshold=0.3, minimum_area=1) for code in lesions},
-        digest="",
-        manifest={},
-    )
+    contract = replace(tiny_package.CONTRACT, lesions=lesions)
+    decisions = {code: Decision(threshold=0.3, minimum_area=1) for code in lesions}
+    return unsaved_package("tiny", contract, decisions)
 
 
 def test_maps_are_scored_for_all_lesions_of_the_set_from_one_half_on():

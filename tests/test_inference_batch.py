@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import tiny_package
 from PIL import Image
-from tiny_package import Red, fake
+from tiny_package import Red, fake, restated
 
 from foveate.errors import FoveateError, LesionError, OutputError, PhotographError, SettingError
 from foveate.inference import photograph_job
@@ -285,7 +285,7 @@ def test_resume_computes_a_photograph_again_that_lacks_a_file(finished, undistur
         {"settings": Settings(thresholds={"MA": 0.75})},
         {"settings": Settings(part="whole")},
         {"settings": Settings(field="full")},
-        {"settings": Settings(effort="fast"), "package": replace(fake(), selection_rules=SELECTION_RULES)},
+        {"settings": Settings(effort="fast"), "package": restated(fake(), selection_rules=SELECTION_RULES)},
         {"settings": Settings(effort="best")},
         {"settings": Settings(field=(128.0, 128.0, 110.0))},
         {"format": "png16"},

@@ -284,7 +284,7 @@ def test_regions_with_too_little_evidence_are_below_the_threshold_whatever_the_u
     image = photograph(tiny_package.fundus())
     plain, _ = run_segment(image, model)
 
-    quiet, _ = run_segment(image, replace(model, decisions=asked), thresholds={"EX": 0.01})
+    quiet, _ = run_segment(image, tiny_package.restated(model, decisions=asked), thresholds={"EX": 0.01})
 
     for code, before, after in zip(
         plain.decisions, plain.probabilities.maps, quiet.probabilities.maps, strict=True
@@ -405,7 +405,7 @@ class UpperHalf(Red):
 @pytest.mark.parametrize("step", [None, 8])
 def test_at_less_than_full_effort_only_selected_windows_are_computed(step):
     image = photograph(tiny_package.fundus(diameter=500))
-    model = replace(package(field_diameter=500.0, step=step), selection_rules=rules(-0.1))
+    model = tiny_package.restated(package(field_diameter=500.0, step=step), selection_rules=rules(-0.1))
 
     result, engine = run_segment(image, model, UpperHalf, effort="balanced")
 
@@ -422,7 +422,7 @@ def test_at_less_than_full_effort_only_selected_windows_are_computed(step):
 
 def test_where_no_window_is_selected_the_map_is_globalnets():
     image = photograph(tiny_package.fundus(diameter=500))
-    model = replace(package(field_diameter=500.0), selection_rules=rules(9.0))
+    model = tiny_package.restated(package(field_diameter=500.0), selection_rules=rules(9.0))
 
     result, engine = run_segment(image, model, UpperHalf, effort="balanced", lesions=("MA",))
 
@@ -432,7 +432,7 @@ def test_where_no_window_is_selected_the_map_is_globalnets():
 
 
 def test_the_progress_ends_at_one_where_no_window_is_selected():
-    model = replace(package(field_diameter=500.0), selection_rules=rules(9.0))
+    model = tiny_package.restated(package(field_diameter=500.0), selection_rules=rules(9.0))
     shares = []
 
     result = segment(
@@ -448,7 +448,7 @@ def test_the_progress_ends_at_one_where_no_window_is_selected():
 
 
 def test_fewer_views_are_averaged_where_the_selection_rule_says_so():
-    model = replace(package(tta_views=8), selection_rules=rules(9.0, tta_views=4))
+    model = tiny_package.restated(package(tta_views=8), selection_rules=rules(9.0, tta_views=4))
 
     _, engine = run_segment(photograph(tiny_package.fundus()), model, UpperHalf, effort="balanced")
 
@@ -457,7 +457,7 @@ def test_fewer_views_are_averaged_where_the_selection_rule_says_so():
 
 @pytest.mark.parametrize("selection_rules", [{}, rules(0.0)])
 def test_an_effort_that_the_model_does_not_have_is_refused_with_those_it_has(selection_rules):
-    model = replace(package(), selection_rules=selection_rules)
+    model = tiny_package.restated(package(), selection_rules=selection_rules)
     engine = Red(model.contract)
     known = "full, balanced, best" if selection_rules else "full, best"
 
@@ -536,7 +536,7 @@ def test_the_progress_of_best_effort_counts_windows_not_rotations():
 
 @pytest.mark.parametrize("selection_rules", [{}, rules(0.0)])
 def test_best_effort_needs_no_selection_rule_and_takes_all_windows(selection_rules):
-    model = replace(package(), selection_rules=selection_rules)
+    model = tiny_package.restated(package(), selection_rules=selection_rules)
 
     assert selection_rule(model, "best") is None
 
@@ -566,7 +566,7 @@ class Lopsided(Difference):
 def test_the_mean_of_all_views_turns_and_mirrors_with_the_photograph():
     image = tiny_package.fundus(diameter=240)
     model = package(tta_views=8, view_side=64, window_side=128)
-    single = replace(model, contract=replace(model.contract, tta_views=1))
+    single = tiny_package.restated(model, contract=replace(model.contract, tta_views=1))
     mirrored = photograph(np.ascontiguousarray(image[:, ::-1]))
 
     def maps(picture, model):
@@ -580,7 +580,7 @@ def test_the_mean_of_all_views_turns_and_mirrors_with_the_photograph():
 
 def test_eight_different_views_are_averaged():
     model = package(tta_views=8, view_side=32, window_side=64)
-    single = replace(model, contract=replace(model.contract, tta_views=1))
+    single = tiny_package.restated(model, contract=replace(model.contract, tta_views=1))
     views = []
 
     class Recorder(Difference):

@@ -108,8 +108,8 @@ def test_a_package_has_the_values_of_its_manifest(folder):
     assert (package.name, package.version) == ("tiny", "1.0")
     assert package.contract == tiny_package.CONTRACT
     assert package.decisions == tiny_package.MANIFEST.decisions
-    assert package.manifest["data"] == {"name": "none", "licence": "none", "attribution": "nobody"}
-    assert package.manifest["connectivity"] == 8
+    assert package.manifest == tiny_package.MANIFEST
+    assert package.files.keys() == set(models.FILES)
 
 
 def test_the_digest_depends_on_the_manifest_and_every_file(folder, copy):
@@ -136,7 +136,7 @@ def test_a_manifest_names_photographs_whose_names_are_not_valid_unicode(copy):
 
     models.write_manifest(copy, replace(tiny_package.MANIFEST, training=training))
 
-    assert models.load(copy).manifest["training"] == training
+    assert models.load(copy).manifest.training == training
 
 
 def test_a_manifest_is_not_written_for_a_folder_that_lacks_a_file(copy):
@@ -327,16 +327,22 @@ RULES = {
 }
 
 
+def write_rules(folder, selection_rules):
+    models.write_manifest(folder, replace(models.load(folder).manifest, selection_rules=selection_rules))
+
+
 def test_selection_rules_may_be_written_into_a_package_later(copy):
     before = models.load(copy)
 
-    after = models.with_selection_rules(before, RULES)
+    write_rules(copy, RULES)
+    after = models.load(copy)
 
     assert before.selection_rules == {}
-    assert after.selection_rules == RULES == models.load(copy).selection_rules
-    assert (after.contract, after.decisions, after.name) == (before.contract, before.decisions, before.name)
+    assert after.selection_rules == RULES
+    assert replace(after.manifest, selection_rules={}) == before.manifest
     assert after.digest != before.digest
-    assert models.with_selection_rules(after, {}).digest == before.digest
+    write_rules(copy, {})
+    assert models.load(copy).digest == before.digest
 
 
 @pytest.mark.parametrize(
@@ -354,10 +360,29 @@ def test_selection_rules_may_be_written_into_a_package_later(copy):
     ],
 )
 def test_an_invalid_selection_rule_is_refused_with_manifest_and_key(copy, key, value):
-    models.with_selection_rules(models.load(copy), RULES)
+    write_rules(copy, RULES)
 
     with pytest.raises(PackageError, match=r"manifest\.json: 'gaze"):
         models.load(changed(copy, key, value))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (
+            lambda path: path.unlink(),
+            "cannot be read \\(No such file or directory\\); export the package again",
+        ),
+        (lambda path: path.write_text("{"), "not valid JSON"),
+    ],
+    ids=["missing", "truncated"],
+)
+def test_a_manifest_that_cannot_be_read_is_named_before_it_is_written_again(copy, damage, message):
+    package = models.load(copy)
+    damage(copy / "manifest.json")
+
+    with pytest.raises(PackageError, match=rf"tiny/manifest\.json: {message}"):
+        models.with_present_files(package)
 
 
 def test_an_unknown_name_is_refused_with_the_shipped_ones():

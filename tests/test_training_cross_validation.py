@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip("torch")
 
+import tiny_package
 import tiny_set
 
 from foveate import atomic_files, cli, models
@@ -92,7 +93,7 @@ def test_the_folds_that_a_run_has_assigned_may_be_held_back_again(tmp_path):
 
 def test_a_package_at_the_start_that_knows_a_later_fold_is_refused_before_the_first_run(tmp_path, split):
     package = tiny_set.package()
-    known = tiny_set.replace(package, manifest={"training": {"photographs": ["IDRiD_02"]}})
+    known = tiny_package.restated(package, training={"photographs": ["IDRiD_02"]})
 
     whole(tmp_path, split, (0, 2), start=known)
     with pytest.raises(TrainingError, match="was trained on IDRiD_02, which this run holds back"):
@@ -105,7 +106,7 @@ def test_a_package_at_the_start_is_checked_against_the_folds_that_the_runs_will_
     recipe = tiny_set.recipe(split=None, held_back=None)
     folds = splits.stratified(cases, recipe.contract.lesions, run_split.FOLDS, recipe.seed)
     known = next(name for name, fold in folds.items() if fold == 1)
-    start = tiny_set.replace(tiny_set.package(), manifest={"training": {"photographs": [known]}})
+    start = tiny_package.restated(tiny_set.package(), training={"photographs": [known]})
     plan = TrainingPlan(recipe=recipe, cases=cases, folder=tmp_path / "model", start=start)
 
     with pytest.raises(TrainingError, match=f"was trained on {known}, which this run holds back"):
@@ -128,7 +129,7 @@ def test_the_folds_of_the_check_are_those_that_the_runs_assign_and_assigned_once
         recipe=tiny_set.recipe(split=None, held_back=None),
         cases=cases,
         folder=tmp_path / "model",
-        start=tiny_set.replace(tiny_set.package(), manifest={"training": {"photographs": ["IDRiD_02"]}}),
+        start=tiny_package.restated(tiny_set.package(), training={"photographs": ["IDRiD_02"]}),
     )
 
     def validation(*folds):
@@ -215,7 +216,7 @@ def test_one_command_makes_a_package_and_goes_on_where_it_was(tmp_path, split, c
     runs = {path.name for path in (tmp_path / "model").iterdir()}
     assert runs == {"fold-0", "fold-1", "all", "package"}
     package = models.load(tmp_path / "model" / "package")
-    training = package.manifest["training"]
+    training = package.manifest.training
     assert package.version == "3"
     assert training["photographs"] == ["IDRiD_01", "IDRiD_02", "IDRiD_03"]
     assert training["validation"]["photographs"] == ["IDRiD_01", "IDRiD_02"]

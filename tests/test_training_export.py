@@ -20,10 +20,10 @@ from foveate.engines import WindowBatch
 from foveate.engines import onnx as onnx_engine
 from foveate.engines.pytorch import to_tensors
 from foveate.errors import ExportError, OutputError, PackageError
+from foveate.models import WEIGHTS
 from foveate.nets import fold_batch_norm, sample_pieces
 from foveate.training.export import (
     TOLERANCE,
-    WEIGHTS,
     export,
     require_replaceable,
     round_to_half,

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+import tiny_package
 import tiny_set
 from safetensors.torch import load_file
 
@@ -108,7 +109,7 @@ def test_the_statement_names_the_network_that_was_validated_and_what_the_new_one
 
 def test_the_package_holds_the_new_weights_calibrated_as_before(run, parent, child):
     assert (child.name, child.version, child.decisions) == ("tiny", "4", DECISIONS)
-    assert child.manifest["training"]["photographs"] == ["IDRiD_01", "IDRiD_02"]
+    assert child.training.photographs == ("IDRiD_01", "IDRiD_02")
     plain, calibrated = (
         network.fusion.layers[-1]
         for network in (
@@ -128,14 +129,15 @@ def test_globalnets_shares_are_those_of_the_package_to_which_the_thresholds_belo
     run, parent, tmp_path, own, of_package
 ):
     recipe = replace(run.recipe, global_shares=own)
-    stated = parent.manifest["training"]["recipe"] | ({"global_shares": of_package} if of_package else {})
-    manifest = parent.manifest | {"training": parent.manifest["training"] | {"recipe": stated}}
+    training = parent.manifest.training
+    stated = training["recipe"] | ({"global_shares": of_package} if of_package else {})
+    package = tiny_package.restated(parent, training=training | {"recipe": stated})
 
-    choices = inherited_choices.inherit(replace(run, recipe=recipe), replace(parent, manifest=manifest))
+    choices = inherited_choices.inherit(replace(run, recipe=recipe), package)
     release.write_package(replace(run, recipe=recipe), choices, "4", tmp_path / "package")
 
     package = models.load(tmp_path / "package")
-    assert package.manifest["training"]["recipe"].get("global_shares") == of_package
+    assert package.training.global_shares == tuple(of_package or ())
     weights = load_file(package.folder / "weights.safetensors")
     assert ("fusion.global_head.weight" in weights) == (of_package is not None)
 
@@ -170,7 +172,7 @@ def test_a_run_with_another_contract_or_network_is_refused(run, parent):
 
 @pytest.mark.parametrize("training", [{}, {"validation": {}}, {"validation": {"calibration": None}}])
 def test_a_package_that_does_not_state_its_calibration_is_refused(run, parent, training):
-    package = replace(parent, manifest={"training": training})
+    package = tiny_package.restated(parent, training=training)
 
     with pytest.raises(TrainingError, match="package parent: its manifest does not state its calibration"):
         inherited_choices.inherit(run, package)
@@ -181,15 +183,17 @@ def test_a_package_that_does_not_state_its_calibration_is_refused(run, parent, t
 def test_a_calibration_that_is_no_number_is_refused(run, parent, key, value):
     scaling = {"slope": 0.5, "shift": 1.0, key: value}
     validation = {"calibration": {"fused": {"EX": scaling}}}
-    package = replace(parent, manifest={"training": {"validation": validation}})
+    package = tiny_package.restated(parent, training={"validation": validation})
 
-    with pytest.raises(TrainingError, match=f"as the {key} of a calibration, which is no number"):
+    with pytest.raises(
+        TrainingError, match=f"no finite number as the {key} of the calibration of EX .fused."
+    ):
         inherited_choices.inherit(run, package)
 
 
 def test_photographs_of_the_statement_and_of_the_start_may_be_in_another_unicode_form(run, parent):
     validation = {"calibration": CALIBRATION, "photographs": ["m\xfcde"]}
-    package = replace(parent, manifest={"training": {"validation": validation}})
+    package = tiny_package.restated(parent, training={"validation": validation})
     start = replace(run.start, photographs=("mu\u0308de",))  # NFD, as an earlier version recorded it
 
     choices = inherited_choices.inherit(replace(run, start=start), package)
@@ -199,7 +203,7 @@ def test_photographs_of_the_statement_and_of_the_start_may_be_in_another_unicode
 
 def test_a_statement_without_names_of_photographs_names_none(run, parent):
     training = {"photographs": None, "validation": {"calibration": CALIBRATION, "photographs": None}}
-    package = replace(parent, manifest={"training": training})
+    package = tiny_package.restated(parent, training=training)
 
     assert inherited_choices.inherit(run, package).validation["learned_from_them"] == []
-    assert warm_start.trained_photographs(package) == ()
+    assert package.training.photographs == ()

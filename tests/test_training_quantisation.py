@@ -54,9 +54,9 @@ def test_a_quantised_package_computes_nearly_what_it_did(tmp_path, share):
     for feed in inputs.windows:
         expected, output = exact.local_graph.run(feed)[0], engine.local_graph.run(feed)[0]
         np.testing.assert_allclose(output, expected, atol=0.03)
-    assert set(openvino_engine.INT8_FILES.values()) < set(quantised.manifest["files"])
+    assert set(openvino_engine.INT8_FILES.values()) < set(quantised.files)
     assert quantised.digest != package.digest
-    record = quantised.manifest["training"]["int8"]
+    record = quantised.manifest.training["int8"]
     assert record == {"photographs": ["0", "1", "2"], "quantiser": f"NNCF {version('nncf')}"}
     for name in openvino_engine.INT8_FILES.values():
         nodes = openvino.Core().read_model(quantised.folder / name).get_ops()
@@ -107,7 +107,7 @@ def test_graphs_are_added_to_a_package_and_its_other_files_stay(package):
     added = quantisation.add_graphs(openvino, package, graphs_of(package), RECORD)
 
     assert openvino_engine.has_int8(added)
-    assert added.manifest["training"] == {**package.manifest["training"], "int8": RECORD}
+    assert added.manifest.training == {**package.manifest.training, "int8": RECORD}
     assert (added.folder, added.contract) == (package.folder, package.contract)
     assert (package.folder / "notes" / "cards.txt").read_text() == "of the study"
     assert [path.name for path in package.folder.parent.iterdir()] == ["tiny"]

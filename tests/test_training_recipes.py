@@ -143,7 +143,7 @@ def leaves(value, name=""):
 
 
 def test_the_shipped_idrid_has_the_network_and_the_contract_of_its_recipe():
-    stated = leaves(models.load("idrid").manifest["training"]["recipe"])
+    stated = leaves(models.load("idrid").manifest.training["recipe"])
     recipe = leaves(json.loads(json.dumps(recipe_module.describe(RECIPES["idrid"]()))))
 
     differing = {

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import tiny_package
 import tiny_set
 from PIL import Image
 from safetensors.torch import load_file
@@ -176,10 +177,10 @@ def test_the_package_scores_what_was_validated(inputs, histograms, tables, tmp_p
     for lesion, score in tables["fused"].items():
         precision = metrics.average_precision(histograms_of_package[0].counts[lesion])
         assert precision == pytest.approx(score.average_precision, abs=1e-3), lesion
-    assert package.manifest["licence"] == package.manifest["data"]["licence"] == "CC-BY-4.0"
-    assert "Porwal" in package.manifest["data"]["attribution"]
-    assert package.manifest["intended_use"].startswith("Research on hard exudates, microaneurysms,")
-    record = package.manifest["training"]
+    assert package.manifest.licence == package.manifest.data.licence == "CC-BY-4.0"
+    assert "Porwal" in package.manifest.data.attribution
+    assert package.manifest.intended_use.startswith("Research on hard exudates, microaneurysms,")
+    record = package.manifest.training
     assert record["photographs"] == ["IDRiD_01", "IDRiD_02"]
     assert "averaged" not in record
     assert record["healthy"] == []
@@ -203,11 +204,11 @@ def test_the_package_is_calibrated_as_the_photographs_held_back_have_it(inputs, 
     expected = scaling(uncalibrated.astype(np.float64).ravel()).reshape(calibrated.shape)
 
     np.testing.assert_allclose(calibrated, expected, atol=2e-3)  # weights are rounded after they are scaled
-    record = package.manifest["training"]["validation"]["calibration"]["fused"]["EX"]
+    record = package.manifest.training["validation"]["calibration"]["fused"]["EX"]
     assert record["slope"] == scaling.slope
     assert record["shift"] == scaling.shift
     assert 0 <= record["error_before"] <= 1
-    cuts = package.manifest["training"]["validation"]["evidence"]
+    cuts = package.manifest.training["validation"]["evidence"]
     assert list(cuts) == list(package.decisions)
     for lesion, cut in cuts.items():
         assert package.decisions[lesion].minimum_evidence == cut["minimum_evidence"]
@@ -228,12 +229,12 @@ def test_globalnets_shares_are_in_what_is_validated_and_in_the_package(trained, 
     choices = release.choose(inputs, {row: release.validate(inputs, row) for row in networks.ROW_ENGINES})
     release.write_package(run, choices, "1", tmp_path / "package")
     package = models.load(tmp_path / "package")
-    assert package.manifest["training"]["averaged"] == [
+    assert package.manifest.training["averaged"] == [
         {"set": {"seed": "1"}, "weights": "ab"},
         {"set": {}, "weights": "cd"},
     ]
     engine = onnx.open(package, threads=1)
-    package = tiny_set.replace(  # without the evidence cut
+    package = tiny_package.restated(  # without the evidence cut
         package, decisions={code: Decision(threshold=0.5, minimum_area=1) for code in package.decisions}
     )
     (packaged,) = evaluation.count_pixels(run.held_back, package, engine)
@@ -250,7 +251,7 @@ def test_globalnets_shares_are_in_what_is_validated_and_in_the_package(trained, 
     assert differing(rows["GlobalNet"], plain_rows["GlobalNet"]) == []
     assert differing(rows["LocalNet"], plain_rows["LocalNet"]) == []
     assert differing(packaged.counts, rows["fused"]) == []
-    assert package.manifest["training"]["recipe"]["global_shares"] == [0.0, 0.0, 0.0, 0.5]
+    assert package.manifest.training["recipe"]["global_shares"] == [0.0, 0.0, 0.0, 0.5]
     with pytest.raises(TrainingError, match="its network or contract differs from that of"):
         release.ReleaseInputs(shipped=run, validation_runs=[trained])
     zeros = tiny_set.replace(trained, recipe=tiny_set.replace(trained.recipe, global_shares=(0.0,) * 4))
@@ -262,7 +263,7 @@ def test_the_manifest_states_the_recipe_that_the_run_was_begun_with(trained, inp
 
     release.write_package(today, release.choose(inputs, histograms), "1", tmp_path / "package")
 
-    assert models.load(tmp_path / "package").manifest["training"]["recipe"]["power"] == 0.9
+    assert models.load(tmp_path / "package").manifest.training["recipe"]["power"] == 0.9
 
 
 def test_selection_rules_are_chosen_with_the_calibrated_networks_of_the_validation_runs(inputs, monkeypatch):

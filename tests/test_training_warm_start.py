@@ -5,11 +5,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import tiny_package
 import tiny_set
 import torch
 from safetensors.torch import load_file, save_file
 
-from foveate import nets
+from foveate import models, nets
 from foveate.datasets import Case
 from foveate.errors import TrainingError
 from foveate.training import run_split, runner, trainer, warm_start
@@ -24,8 +25,8 @@ def start(tmp_path):
     folder.mkdir()
     state = {name: tensor.contiguous() for name, tensor in nets.fold_batch_norm(network).state_dict().items()}
     save_file(state, folder / "weights.safetensors")
-    manifest = {"training": {"photographs": ["IDRiD_01"]}}
-    package = tiny_set.replace(tiny_set.package(), folder=folder, manifest=manifest)
+    package = tiny_package.restated(tiny_set.package(), training={"photographs": ["IDRiD_01"]})
+    package = tiny_set.replace(package, folder=folder)
     return SimpleNamespace(package=package, network=network)
 
 
@@ -57,9 +58,7 @@ def test_a_packages_calibration_is_undone(start):
     calibrated = nets.fold_batch_norm(
         nets.calibrate(network, fused=lines["fused"], coarse=lines["GlobalNet"])
     ).state_dict()
-    save_file(
-        {name: t.contiguous() for name, t in calibrated.items()}, start.package.folder / warm_start.WEIGHTS
-    )
+    save_file({name: t.contiguous() for name, t in calibrated.items()}, start.package.folder / models.WEIGHTS)
     lesions = tiny_set.CONTRACT.lesions
     calibration = {
         row: {
@@ -69,10 +68,10 @@ def test_a_packages_calibration_is_undone(start):
         for row, row_lines in lines.items()
     }
     calibration["fused"]["MA"] = {"slope": None, "shift": None}  # not calibrated
-    manifest = {"training": {"validation": {"calibration": calibration}}}
+    package = tiny_package.restated(start.package, training={"validation": {"calibration": calibration}})
     other = tiny_set.seeded(seed=6)
 
-    warm_start.load_matching(other, tiny_set.replace(start.package, manifest=manifest))
+    warm_start.load_matching(other, package)
 
     for name in (
         "fusion.layers.4.weight",
@@ -89,11 +88,11 @@ def calibrated_package(start, network, recipe):
     lines = [(slope, shift)] * 4
     calibrated = nets.fold_batch_norm(nets.calibrate(network, fused=lines, coarse=lines))
     weights = {name: tensor.contiguous() for name, tensor in calibrated.state_dict().items()}
-    save_file(weights, start.package.folder / warm_start.WEIGHTS)
+    save_file(weights, start.package.folder / models.WEIGHTS)
     stated = {code: {"slope": slope, "shift": shift} for code in tiny_set.CONTRACT.lesions}
     calibration = {"fused": stated, "GlobalNet": stated}
-    manifest = {"training": {"recipe": recipe, "validation": {"calibration": calibration}}}
-    return tiny_set.replace(start.package, manifest=manifest)
+    training = {"recipe": recipe, "validation": {"calibration": calibration}}
+    return tiny_package.restated(start.package, training=training)
 
 
 @pytest.mark.parametrize("width", [tiny_set.NETWORK.fusion_width, 16])
@@ -137,8 +136,7 @@ def test_globalnets_shares_are_undone(start, share):
     "shares", [[0, 0, 0, 1], [0, 0, 0, -0.5], [0, 0, 0, "half"], [0.5], {"SE": 0.5}, 0.5]
 )
 def test_a_manifest_with_impossible_shares_is_refused(start, shares):
-    manifest = {"training": {"recipe": {"global_shares": shares}}}
-    package = tiny_set.replace(start.package, manifest=manifest)
+    package = tiny_package.restated(start.package, training={"recipe": {"global_shares": shares}})
 
     with pytest.raises(TrainingError, match=r"its manifest states .* as global_shares, not a number of"):
         warm_start.load_matching(tiny_set.seeded(), package)
@@ -193,8 +191,7 @@ def test_a_package_that_learned_from_what_is_held_back_is_refused(plan):
 
 
 def test_a_package_that_spells_what_is_held_back_in_another_unicode_form_is_refused(start):
-    manifest = {"training": {"photographs": ["mu\u0308de"]}}  # NFD
-    package = tiny_set.replace(start.package, manifest=manifest)
+    package = tiny_package.restated(start.package, training={"photographs": ["mu\u0308de"]})  # NFD
     held_back = [Case(name="m\xfcde", photograph=Path(), masks={})]
 
     with pytest.raises(TrainingError, match="package tiny was trained on m\xfcde, which this run holds back"):
@@ -202,8 +199,8 @@ def test_a_package_that_spells_what_is_held_back_in_another_unicode_form_is_refu
 
 
 def test_a_package_that_learned_from_a_healthy_eye_that_is_held_back_is_refused(start):
-    manifest = {"training": {"photographs": ["IDRiD_01"], "healthy": ["IDRiD_138"]}}
-    package = tiny_set.replace(start.package, manifest=manifest)
+    training = {"photographs": ["IDRiD_01"], "healthy": ["IDRiD_138"]}
+    package = tiny_package.restated(start.package, training=training)
     held_back = [Case(name="IDRiD_138", photograph=Path(), masks={})]
 
     with pytest.raises(TrainingError, match="package tiny was trained on IDRiD_138, which this run holds"):
@@ -213,7 +210,7 @@ def test_a_package_that_learned_from_a_healthy_eye_that_is_held_back_is_refused(
 
 def test_a_package_of_other_lesions_is_refused(plan, start):
     contract = tiny_set.replace(tiny_set.CONTRACT, lesions=("EX", "MA"))
-    package = tiny_set.replace(start.package, contract=contract)
+    package = tiny_package.restated(start.package, contract=contract)
 
     with pytest.raises(
         TrainingError, match="package tiny is for EX, MA, but recipe tiny is for EX, MA, HE, SE"

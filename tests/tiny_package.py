@@ -98,15 +98,13 @@ class Red:
 def fake(digest: str = "0" * 64, **changes) -> models.Package:
     """Return a package without files for a fake engine; `changes` replace fields of its contract."""
     contract = replace(CONTRACT, **changes)
-    return models.Package(
-        folder=Path("nowhere"),
-        name="fake",
-        version="0",
-        contract=contract,
-        decisions={code: Decision(threshold=0.5, minimum_area=1) for code in contract.lesions},
-        digest=digest,
-        manifest={},
-    )
+    package = replace(models.unsaved_package("fake", contract), folder=Path("nowhere"), digest=digest)
+    return restated(package, version="0")
+
+
+def restated(package: models.Package, **changes) -> models.Package:
+    """Return a package whose manifest has other values in memory; `changes` replace its fields."""
+    return replace(package, manifest=replace(package.manifest, **changes))
 
 
 def local_output(windows, features):

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from foveate import nets
+from foveate import models, nets
 from foveate.datasets import dr_grades, layouts
 from foveate.models import Package
 from foveate.nets import LocalGlobalUNet, NetworkPlan, StreamPlan
@@ -25,7 +25,7 @@ from foveate.training.cache import CachedCase
 from foveate.training.losses import Loss
 from foveate.training.plan import TrainingPlan
 from foveate.training.recipe import STORED_NAMES, Recipe, Stage
-from foveate.types import Decision, ModelContract
+from foveate.types import ModelContract
 
 CONTRACT = ModelContract(
     lesions=("EX", "MA", "HE", "SE"),
@@ -222,15 +222,9 @@ def settings(recipe: Recipe) -> dict[str, str]:
 
 def package(contract=CONTRACT) -> Package:
     """Return a package that lies nowhere: what a fake engine needs to be used by `segment`."""
-    return Package(
-        folder=Path("nowhere"),
-        name="tiny",
-        version="0",
-        contract=contract,
-        decisions={code: Decision(threshold=0.5, minimum_area=1) for code in contract.lesions},
-        digest="0" * 64,
-        manifest={},
-    )
+    package = models.unsaved_package("tiny", contract)
+    manifest = replace(package.manifest, version="0")
+    return Package(folder=Path("nowhere"), manifest=manifest, digest="0" * 64)
 
 
 def digests(module: torch.nn.Module) -> dict[str, str]:

@@ -49,7 +49,8 @@ def small_windows(photograph, load, overlap):
     """The same with windows as in training that share as much as MONAI's: to compare maps, not times."""
     model, pixels = foveate.load(**load), foveate.read(photograph)
     contract = replace(model.package.contract, step=None, overlap=overlap)
-    model = replace(model, package=replace(model.package, contract=contract))
+    manifest = replace(model.package.manifest, contract=contract)
+    model = replace(model, package=replace(model.package, manifest=manifest))
 
     def run():
         probabilities = model.segment(pixels).segmentation.probabilities
@@ -96,7 +97,8 @@ def of_megapixels(photograph, load, megapixels):
     _write_scaled(photograph, path, (round(height * factor), round(width * factor)))
     contract = model.package.contract
     contract = replace(contract, field_diameter=contract.field_diameter * factor)
-    model = replace(model, package=replace(model.package, contract=contract))
+    manifest = replace(model.package.manifest, contract=contract)
+    model = replace(model, package=replace(model.package, manifest=manifest))
 
     def run():
         start = time.perf_counter()

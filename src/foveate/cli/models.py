@@ -5,13 +5,12 @@ Ignores: what it is good for; its manifest says so.
 """
 
 import json
-from collections.abc import Mapping
 
 from rich.console import Console
 from rich.table import Table
 
 from foveate import lesions
-from foveate.models import DEFAULT, Package, load, shipped, training_statement
+from foveate.models import DEFAULT, MANIFEST, Package, TrainingData, load, shipped
 from foveate.models.training_statement import StatedScore, TrainingStatement
 from foveate.wording import quantity
 
@@ -25,7 +24,7 @@ def print_shipped_models() -> None:
     table = _table("model", "version", "MB", "average precision")
     for name in names:
         package = load(name)
-        scores = training_statement.read(package.manifest["training"]).scores
+        scores = package.training.scores
         table.add_row(
             f"{name} (default)" if name == DEFAULT else name,
             package.version,
@@ -47,13 +46,12 @@ def print_model(name: str, *, as_json: bool = False) -> None:
         PackageError: there is no such package, or it is altered.
     """
     package = load(name)
-    manifest, contract = package.manifest, package.contract
     if as_json:
-        print(json.dumps(dict(manifest), ensure_ascii=False, indent=2))
+        print(json.dumps(json.loads((package.folder / MANIFEST).read_bytes()), ensure_ascii=False, indent=2))
         return
-    stated = training_statement.read(manifest["training"])
-    _print(f"{package.name} {package.version} ({manifest['licence']}, {_megabytes(package):.1f} MB)")
-    _print(f"{manifest['intended_use']}\n")
+    manifest, contract, stated = package.manifest, package.contract, package.training
+    _print(f"{package.name} {package.version} ({manifest.licence}, {_megabytes(package):.1f} MB)")
+    _print(f"{manifest.intended_use}\n")
     _print(_lesion_table(package, stated))
     _print(
         "Regions below the least area (px) are not counted; those below the least evidence (px) are removed "
@@ -61,7 +59,7 @@ def print_model(name: str, *, as_json: bool = False) -> None:
     )
     _print(f"{_scored(stated)}\n")
     _print(f"Trained on: {_trained(stated)}")
-    _print(f"Data: {_data(manifest['data'])}")
+    _print(f"Data: {_data(manifest.data)}")
     _print(
         f"Input: a global view of {contract.view_side} px, and windows of {contract.window_side} px that "
         f"overlap by {contract.overlap} px, at the scale where the field of view is "
@@ -124,9 +122,9 @@ def _trained(stated: TrainingStatement) -> str:
     return text + (f", starting from {stated.start}" if stated.start else "")
 
 
-def _data(data: object) -> str:
+def _data(data: TrainingData) -> str:
     """Return which data set a package was trained on, under which licence, and where it comes from."""
-    return ", ".join(str(value) for value in data.values()) if isinstance(data, Mapping) else str(data)
+    return f"{data.name}, {data.licence}, {data.attribution}"
 
 
 def _table(*heads: str) -> Table:

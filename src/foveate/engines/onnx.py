@@ -15,7 +15,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from foveate.engines.graphs import GraphEngine
 from foveate.engines.threads import thread_count
 from foveate.errors import PackageError, is_out_of_memory, one_line, raise_if_out_of_memory
-from foveate.models import Package
+from foveate.models import GLOBAL_GRAPH, LOCAL_GRAPH, Package
 from foveate.paths import display_path
 
 onnxruntime.disable_telemetry_events()  # the caller may have imported it before Foveate
@@ -35,7 +35,7 @@ class _GraphSpec:
 
 
 GLOBAL = _GraphSpec(
-    file="global.onnx",
+    file=GLOBAL_GRAPH,
     inputs=("view",),
     outputs=("probabilities", "features"),
     options={"memory.enable_memory_arena_shrinkage": "cpu:0"},
@@ -44,7 +44,7 @@ GLOBAL = _GraphSpec(
 otherwise hold 150 MB during all that follows."""
 
 LOCAL = _GraphSpec(
-    file="local.onnx",
+    file=LOCAL_GRAPH,
     inputs=("windows", "pieces", "rows", "columns"),
     outputs=("probabilities",),
     options={},

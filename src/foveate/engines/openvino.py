@@ -20,7 +20,7 @@ from foveate.engines import decoder_rewriting, telemetry
 from foveate.engines.graphs import GraphEngine
 from foveate.engines.threads import thread_count
 from foveate.errors import PackageError, SettingError, is_out_of_memory, one_line, raise_if_out_of_memory
-from foveate.models import Package
+from foveate.models import GLOBAL_GRAPH, LOCAL_GRAPH, Package
 from foveate.paths import display_path
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 PRECISION_HINTS: Mapping[Precision, str] = {"float32": "f32", "bf16": "bf16"}
 """Precision -> OpenVINO's name of it. It is always passed, because the default differs between machines."""
 
-INT8_FILES: Mapping[str, str] = {"global.onnx": "global-int8.xml", "local.onnx": "local-int8.xml"}
+INT8_FILES: Mapping[str, str] = {GLOBAL_GRAPH: "global-int8.xml", LOCAL_GRAPH: "local-int8.xml"}
 """Graph -> its quantised form, in packages that have one. It is in OpenVINO's own format: the weights are in
 a file of the same name that ends in .bin."""
 
@@ -76,7 +76,7 @@ def open(package: Package, *, precision: Precision = "float32", threads: int | N
             pool.submit(
                 _Graph.compile, core, package.folder / files[name], options, channels_last=channels_last
             )
-            for name, channels_last in (("global.onnx", True), ("local.onnx", False))
+            for name, channels_last in ((GLOBAL_GRAPH, True), (LOCAL_GRAPH, False))
         )
     return GraphEngine(
         label=label, global_graph=global_graph.result(), local_graph=local_graph.result(), threads=count
@@ -98,8 +98,7 @@ def has_int8(package: Package) -> bool:
     Files that its manifest does not name were never checked, and are none of it: a release that was
     interrupted may have left them.
     """
-    files = package.manifest.get("files")
-    return isinstance(files, Mapping) and files.keys() >= ALL_INT8_FILES
+    return package.files.keys() >= ALL_INT8_FILES
 
 
 def _int8_files(package: Package) -> Mapping[str, str]:

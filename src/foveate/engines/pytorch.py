@@ -16,11 +16,11 @@ import torch
 from jaxtyping import Float32
 from safetensors.torch import load_file
 
-from foveate import nets
+from foveate import models, nets
 from foveate.choices import Device, Precision
 from foveate.engines import GlobalOutput, WindowBatch
 from foveate.engines.threads import thread_count
-from foveate.errors import PackageError, SettingError
+from foveate.errors import PackageError, SettingError, one_line, raise_if_out_of_memory
 from foveate.models import Package
 from foveate.nets import GlobalPieces, LocalGlobalUNet, NetworkPlan
 from foveate.paths import display_path
@@ -89,7 +89,7 @@ def open(
     package: Package,
     *,
     device: Device = "cpu",
-    precision: Precision | None = None,
+    precision: Precision,
     threads: int | None = None,
 ) -> tuple[TorchEngine, Mapping[str, str]]:
     """Return a package's network ready to run, and the versions of what computes.
@@ -97,16 +97,16 @@ def open(
     Args:
         package: says what its network is.
         device: 'cpu' or 'cuda'.
-        precision: 'float32', 'bf16', or on CUDA 'float16'; if None, float32 on the CPU and float16 on CUDA.
+        precision: 'float32', 'bf16', or on CUDA 'float16'.
         threads: number of CPU threads of this process to compute with; one for each available CPU if None.
 
     Raises:
         PackageError: the package does not say what its network is.
+        MemoryError: there is not enough memory.
         SettingError: there is no CUDA device, float16 is chosen for the CPU, or threads is below 1.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise SettingError("there is no CUDA device, or PyTorch was built without CUDA; choose --device cpu")
-    precision = precision or ("float32" if device == "cpu" else "float16")
     if device == "cpu" and precision == "float16":
         raise SettingError("PyTorch does not compute in float16 on the CPU; choose --precision bf16")
     count = thread_count(threads)
@@ -124,19 +124,19 @@ def load_network(package: Package) -> LocalGlobalUNet:
 
     Raises:
         PackageError: the manifest does not say what the network is, or the weights belong to another one.
+        MemoryError: there is not enough memory.
     """
-    path = package.folder / "manifest.json"
+    path, stated = package.folder / models.MANIFEST, package.training
     try:
-        training: object = package.manifest["training"]
-        recipe = training["recipe"]  # type: ignore[index]  # if not a mapping: KeyError or TypeError
-        plan = NetworkPlan.from_stored(recipe["network"])
+        plan = NetworkPlan.from_stored(stated.network)
         network = nets.fold_batch_norm(nets.build(plan, len(package.contract.lesions), read_weights=None))
-        if any(recipe.get("global_shares", ())):
+        if any(stated.global_shares):
             nets.add_global_head(network)
-        weights = load_file(package.folder / "weights.safetensors")
+        weights = load_file(package.folder / models.WEIGHTS)
         network.load_state_dict({name: weight.float() for name, weight in weights.items()})
     except (AttributeError, KeyError, TypeError, RuntimeError, SettingError) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise_if_out_of_memory(error)
+        reason = one_line(error, 200) if stated.network else "it states none"
         raise PackageError(
             f"{display_path(path)}: does not say which network the weights belong to ({reason}); choose "
             "another --engine"

@@ -235,12 +235,8 @@ def _coarse_result(package: Package, engine: Engine, case: Case) -> CoarseResult
         criteria=dict.fromkeys(codes, LesionCriterion(cutoff=LOWEST_CUTOFF)),
     )
     full = segment(photograph, package, engine)
-    close = segment(
-        photograph,
-        replace(package, selection_rules={"balanced": all_windows}),
-        engine,
-        Settings(effort="balanced"),
-    )
+    manifest = replace(package.manifest, selection_rules={"balanced": all_windows})
+    close = segment(photograph, replace(package, manifest=manifest), engine, Settings(effort="balanced"))
     scores, global_maps = coarse_maps(photograph, package, engine, all_windows.tta_views)
     planes = truth_on_canvas(truth(case, codes, photograph.shape), full)
     cells = scores.cells

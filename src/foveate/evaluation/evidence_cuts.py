@@ -91,7 +91,7 @@ def list_regions(
     unfiltered = {
         code: replace(decision, minimum_evidence=0.0) for code, decision in package.decisions.items()
     }
-    package = replace(package, decisions=unfiltered)
+    package = replace(package, manifest=replace(package.manifest, decisions=unfiltered))
     for case in cases:
         photograph = photographs.read(case.photograph)
         segmentation = segment(photograph, package, engine)

@@ -12,7 +12,7 @@ from foveate import lesions
 from foveate.datasets import Case, is_annotated, layouts, splits
 from foveate.datasets.layouts import Layout
 from foveate.errors import DatasetError, LesionError, SettingError
-from foveate.models import Package, training_statement
+from foveate.models import Package
 from foveate.paths import display_path, is_file, nfc, obstacle
 from foveate.wording import quantity
 
@@ -189,7 +189,7 @@ def previously_seen(cases: Sequence[Case], package: Package | None) -> Previousl
     """
     if package is None:
         return None
-    stated = training_statement.read(package.manifest.get("training"))
+    stated = package.training
     if not stated.trained_on:
         return None
     names = {nfc(case.name) for case in cases}

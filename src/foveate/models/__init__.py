@@ -4,25 +4,29 @@ Knows:   what a package holds, how it is checked, and which ones come with Fovea
 Ignores: how a network was trained, and what runs it.
 """
 
+from foveate.models.file_names import EXAMPLE, FILES, GLOBAL_GRAPH, LOCAL_GRAPH, MANIFEST, WEIGHTS
 from foveate.models.manifest import CONNECTIVITY, FORMAT, Manifest, TrainingData
 from foveate.models.package import (
     DEFAULT,
-    FILES,
     Package,
     load,
     shipped,
     unpack,
     unsaved_package,
     with_present_files,
-    with_selection_rules,
     write_manifest,
 )
 
 __all__ = [
     "CONNECTIVITY",
     "DEFAULT",
+    "EXAMPLE",
     "FILES",
     "FORMAT",
+    "GLOBAL_GRAPH",
+    "LOCAL_GRAPH",
+    "MANIFEST",
+    "WEIGHTS",
     "Manifest",
     "Package",
     "TrainingData",
@@ -31,6 +35,5 @@ __all__ = [
     "unpack",
     "unsaved_package",
     "with_present_files",
-    "with_selection_rules",
     "write_manifest",
 ]

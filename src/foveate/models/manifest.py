@@ -15,6 +15,7 @@ from typing import TypeVar, get_args
 from foveate import lesions
 from foveate.choices import Part, ReducedEffort
 from foveate.errors import LesionError, PackageError
+from foveate.models.file_names import MANIFEST
 from foveate.types import (
     BlobPolarity,
     Decision,
@@ -74,7 +75,7 @@ class Manifest:
     data: TrainingData
     """What it was trained on."""
     training: Mapping[str, object]
-    """How it was trained and its scores, in the recipe's own format."""
+    """How it was trained and its scores, as JSON values in the recipe's own format (`training_statement`)."""
     selection_rules: Mapping[ReducedEffort, SelectionRule] = field(
         default_factory=lambda: MappingProxyType({})
     )
@@ -137,7 +138,7 @@ def decode(text: bytes, source: str) -> tuple[Manifest, Mapping[str, str]]:
         PackageError: it is not a JSON object, it has another format, a key is missing, or a value has another
             type or is out of range. The message names the manifest and the key.
     """
-    reader = _Reader(source, parse(text, source))
+    reader = _Reader(source, _parse(text, source))
     if (number := reader.value("format", int)) != FORMAT:
         raise reader.error(
             "format",
@@ -169,7 +170,7 @@ def decode(text: bytes, source: str) -> tuple[Manifest, Mapping[str, str]]:
     return manifest, _files(reader)
 
 
-def parse(text: bytes, source: str) -> dict[str, object]:
+def _parse(text: bytes, source: str) -> dict[str, object]:
     """Return the JSON object of a manifest, unchecked.
 
     Raises:
@@ -374,8 +375,8 @@ def _files(reader: _Reader) -> Mapping[str, str]:
     """Return the digest of each file of the package; names must be plain, without a folder."""
     digests = {}
     for name, value in reader.value("files", dict).items():
-        is_safe = re.fullmatch(r"[\w-][\w.-]*", name, re.ASCII) and name != "manifest.json"
-        reader.require("files", bool(is_safe), "must contain only names of files beside manifest.json")
+        is_safe = re.fullmatch(r"[\w-][\w.-]*", name, re.ASCII) and name != MANIFEST
+        reader.require("files", bool(is_safe), f"must contain only names of files beside {MANIFEST}")
         digest = reader.typed("files", value, str)
         reader.require(
             "files", bool(re.fullmatch("[0-9a-f]{64}", digest)), "must contain a SHA-256 for each file"

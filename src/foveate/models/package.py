@@ -19,18 +19,18 @@ from types import MappingProxyType
 from foveate import atomic_files
 from foveate.choices import ReducedEffort
 from foveate.errors import PackageError
-from foveate.models.manifest import Manifest, decode, encode, parse
+from foveate.models import training_statement
+from foveate.models.file_names import FILES, MANIFEST
+from foveate.models.manifest import Manifest, TrainingData, decode, encode
+from foveate.models.training_statement import TrainingStatement
 from foveate.paths import display_path, file_digest, is_file, is_folder, missing
 from foveate.types import Decision, ModelContract, SelectionRule
 
 DEFAULT = "idrid"
 """The package that is used if none is named."""
 
-MANIFEST = "manifest.json"
-"""The file that names all other files, with their digests."""
-
-FILES = ("global.onnx", "local.onnx", "weights.safetensors", "example.npz")
-"""The files of every package beside its manifest: two graphs, their weights, and an input with its output."""
+COPY_AGAIN = "export the package again, or copy it again"
+"""What to do about a damaged folder."""
 
 LARGEST_FILE = 1 << 30
 """Bytes that a file of a zip may unpack to: forty times the largest shipped package, to refuse zip bombs."""
@@ -42,22 +42,42 @@ class Package:
 
     folder: Path
     """Folder of its files; for a zip, a temporary folder that is deleted together with this object."""
-    name: str
-    """The name that `--model` takes."""
-    version: str
-    """Version of the weights."""
-    contract: ModelContract
-    """The input that the network was trained on and needs."""
-    decisions: Mapping[str, Decision]
-    """Lesion -> how its map becomes regions."""
+    manifest: Manifest
+    """What it states about itself. Keys that Foveate does not know are only in its file (`MANIFEST`)."""
     digest: str
     """SHA-256 of manifest.json, which holds all other digests: it identifies the package exactly."""
-    manifest: Mapping[str, object]
-    """The content of manifest.json."""
-    selection_rules: Mapping[ReducedEffort, SelectionRule] = field(
-        default_factory=lambda: MappingProxyType({})
-    )
-    """Effort -> the windows that LocalNet processes; empty if the package has no such rules."""
+    files: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Name -> SHA-256 of each file that the manifest lists; empty for a package without files."""
+
+    @property
+    def name(self) -> str:
+        """Return the name that `--model` takes."""
+        return self.manifest.name
+
+    @property
+    def version(self) -> str:
+        """Return the version of the weights."""
+        return self.manifest.version
+
+    @property
+    def contract(self) -> ModelContract:
+        """Return the input that the network was trained on and needs."""
+        return self.manifest.contract
+
+    @property
+    def decisions(self) -> Mapping[str, Decision]:
+        """Return lesion -> how its map becomes regions."""
+        return self.manifest.decisions
+
+    @property
+    def selection_rules(self) -> Mapping[ReducedEffort, SelectionRule]:
+        """Return effort -> the windows that LocalNet processes; empty if the package has no such rules."""
+        return self.manifest.selection_rules
+
+    @property
+    def training(self) -> TrainingStatement:
+        """Return what it states about its training and its scores."""
+        return training_statement.read(self.manifest.training)
 
 
 def shipped() -> tuple[str, ...]:
@@ -65,20 +85,28 @@ def shipped() -> tuple[str, ...]:
     return tuple(sorted(path.parent.name for path in _shipped_folder().glob(f"*/{MANIFEST}")))
 
 
-def unsaved_package(name: str, contract: ModelContract) -> Package:
+def unsaved_package(
+    name: str, contract: ModelContract, decisions: Mapping[str, Decision] | None = None
+) -> Package:
     """Return a package without files, for a network that is still in training.
 
-    Maps depend on its contract only; its thresholds are all 0.5.
+    Args:
+        name: name of the recipe.
+        contract: what maps depend on.
+        decisions: how each lesion's map becomes regions; if None, by a threshold of 0.5.
     """
-    return Package(
-        folder=Path(),
+    halves = {lesion: Decision(threshold=0.5, minimum_area=1) for lesion in contract.lesions}
+    manifest = Manifest(
         name=name,
         version="in training",
+        licence="",
+        intended_use="",
         contract=contract,
-        decisions={lesion: Decision(threshold=0.5, minimum_area=1) for lesion in contract.lesions},
-        digest="",
-        manifest={},
+        decisions=halves if decisions is None else decisions,
+        data=TrainingData(name="", licence="", attribution=""),
+        training={},
     )
+    return Package(folder=Path(), manifest=manifest, digest="")
 
 
 def load(where: str | Path = DEFAULT) -> Package:
@@ -96,7 +124,7 @@ def load(where: str | Path = DEFAULT) -> Package:
         return _open(_shipped_folder() / where, "reinstall Foveate")
     path = Path(where)
     if is_folder(path):
-        return _open(path, "export the package again, or copy it again")
+        return _open(path, COPY_AGAIN)
     if is_file(path):
         return _open_zip(path)
     names = ", ".join(shipped()) or "none"
@@ -142,19 +170,6 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     atomic_files.write_file(folder / MANIFEST, text)
 
 
-def with_selection_rules(package: Package, selection_rules: Mapping[ReducedEffort, SelectionRule]) -> Package:
-    """Write selection rules into a package's manifest, and open the package again.
-
-    Everything else stays; the package's digest changes with its manifest.
-
-    Raises:
-        PackageError: the manifest cannot be read or written.
-    """
-    manifest, _ = decode((package.folder / MANIFEST).read_bytes(), display_path(package.folder / MANIFEST))
-    write_manifest(package.folder, replace(manifest, selection_rules=selection_rules))
-    return load(package.folder)
-
-
 def with_present_files(package: Package, training: Mapping[str, object] = MappingProxyType({})) -> Package:
     """Name all files that are in a package's folder by now in its manifest, and open the package again.
 
@@ -163,9 +178,11 @@ def with_present_files(package: Package, training: Mapping[str, object] = Mappin
         training: what is added to the manifest's statement of the training.
 
     Raises:
-        PackageError: the manifest cannot be read or written.
+        PackageError: the manifest cannot be read, or is invalid; or a file that every package holds is
+            missing.
+        OutputError: the manifest cannot be written.
     """
-    manifest, _ = decode((package.folder / MANIFEST).read_bytes(), str(package.folder / MANIFEST))
+    manifest = _read(package.folder, COPY_AGAIN).manifest
     write_manifest(package.folder, replace(manifest, training={**manifest.training, **training}))
     return load(package.folder)
 
@@ -177,32 +194,30 @@ def _shipped_folder() -> Path:
 
 def _open(folder: Path, remedy: str) -> Package:
     """Check a package's folder and open it; `remedy` ends each error message."""
+    package = _read(folder, remedy)
+    _require_whole(package, remedy)
+    return package
+
+
+def _read(folder: Path, remedy: str) -> Package:
+    """Return the package that a folder's manifest describes; its other files are not checked."""
     path = folder / MANIFEST
     try:
         text = path.read_bytes()
     except OSError as error:
         raise PackageError(f"{display_path(path)}: cannot be read ({error.strerror}); {remedy}") from None
     manifest, digests = decode(text, display_path(path))
-    _require_whole(folder, digests, remedy)
-    return Package(
-        folder=folder,
-        name=manifest.name,
-        version=manifest.version,
-        contract=manifest.contract,
-        decisions=manifest.decisions,
-        digest=hashlib.sha256(text).hexdigest(),
-        manifest=MappingProxyType(parse(text, display_path(path))),
-        selection_rules=manifest.selection_rules,
-    )
+    return Package(folder=folder, manifest=manifest, digest=hashlib.sha256(text).hexdigest(), files=digests)
 
 
-def _require_whole(folder: Path, digests: Mapping[str, str], remedy: str) -> None:
+def _require_whole(package: Package, remedy: str) -> None:
     """Raise PackageError for the first file that is not named, is missing, or has another digest."""
     for name in FILES:
-        if name not in digests:
-            raise PackageError(f"{display_path(folder / MANIFEST)}: 'files' does not list {name}; {remedy}")
-    for name, expected in digests.items():
-        path = folder / name
+        if name not in package.files:
+            path = package.folder / MANIFEST
+            raise PackageError(f"{display_path(path)}: 'files' does not list {name}; {remedy}")
+    for name, expected in package.files.items():
+        path = package.folder / name
         try:
             digest = file_digest(path)
         except OSError as error:

@@ -34,12 +34,6 @@ from foveate.nets import GlobalPieces, LocalGlobalUNet, fold_batch_norm
 from foveate.paths import display_path, exists, obstacle, real_path
 from foveate.types import ModelContract
 
-MANIFEST = "manifest.json"
-"""A folder that holds this file is a model package."""
-
-WEIGHTS = "weights.safetensors"
-"""The only file with weights: both graphs refer to it."""
-
 TOLERANCE = 1e-4
 """Largest difference of a probability between torch and ONNX Runtime, both in float32 (seen: 1e-6)."""
 
@@ -114,10 +108,10 @@ def export(network: LocalGlobalUNet, manifest: Manifest, folder: Path) -> None:
     require_replaceable(folder)
     rounded = round_to_half(network)
     with atomic_files.replace_directory(folder) as draft:
-        _write_weights(rounded, draft / WEIGHTS)
+        _write_weights(rounded, draft / models.WEIGHTS)
         example = _make_example(rounded, manifest.contract)
         _write_graphs(rounded, manifest.contract, example, draft)
-        np.savez_compressed(draft / "example.npz", **example)  # type: ignore[arg-type]  # taken for a flag
+        np.savez_compressed(draft / models.EXAMPLE, **example)  # type: ignore[arg-type]  # taken for a flag
         models.write_manifest(draft, manifest)
         verify(draft)
 
@@ -139,7 +133,7 @@ def require_replaceable(folder: Path) -> None:
             f"{display_path(folder)}: is the folder in which the command runs, which cannot be replaced; "
             "start it in another folder, or choose another one for the package"
         )
-    if exists(folder) and not (exists(folder / MANIFEST) or _is_empty_folder(folder)):
+    if exists(folder) and not (exists(folder / models.MANIFEST) or _is_empty_folder(folder)):
         raise ExportError(
             f"{display_path(folder)}: already exists and is not a model package; choose another folder"
         )
@@ -162,7 +156,7 @@ def verify(folder: Path) -> float:
     """
     package = models.load(folder)
     engine = onnx_engine.open(package, threads=1)
-    with np.load(folder / "example.npz") as example:
+    with np.load(folder / models.EXAMPLE) as example:
         output = engine.run_global(normalise(example["view"][None], package.contract))
         samplings = [
             FeatureSampling(corner=(int(top), int(left)), rows=rows, columns=columns)
@@ -224,7 +218,7 @@ def _write_graphs(
     network: LocalGlobalUNet, contract: ModelContract, example: dict[str, np.ndarray], folder: Path
 ) -> None:
     """Export both graphs; their weights refer to the weight file."""
-    locations = _tensor_locations(folder / WEIGHTS)
+    locations = _tensor_locations(folder / models.WEIGHTS)
     view = torch.from_numpy(normalise(example["view"][None], contract))
     windows = torch.from_numpy(normalise(example["windows"], contract))
     rows, columns = torch.from_numpy(example["rows"]), torch.from_numpy(example["columns"])
@@ -240,7 +234,7 @@ def _write_graphs(
     global_graph = _trace(_GlobalGraph(network), {"view": view}, ("probabilities", "features"), {"view": {}})
     inputs = {"windows": windows, "pieces": pieces, "rows": rows, "columns": columns}
     local_graph = _trace(_LocalGraph(network), inputs, ("probabilities",), dynamic)
-    for name, graph in (("global.onnx", global_graph), ("local.onnx", local_graph)):
+    for name, graph in ((models.GLOBAL_GRAPH, global_graph), (models.LOCAL_GRAPH, local_graph)):
         _strip_metadata(graph)
         _refer_to_weight_file(graph, locations)
         onnx.save(graph, folder / name)
@@ -333,7 +327,7 @@ def _refer_to_weight_file(model: onnx.ModelProto, locations: dict[str, TensorLoc
             continue  # a constant that belongs to the graph
         dtype, shape, offset, length = locations[name]
         reference = TensorProto(name=weight.name, dims=shape, data_location=TensorProto.EXTERNAL)
-        for key, value in (("location", WEIGHTS), ("offset", offset), ("length", length)):
+        for key, value in (("location", models.WEIGHTS), ("offset", offset), ("length", length)):
             reference.external_data.add(key=key, value=str(value))
         reference.data_type = TensorProto.FLOAT16 if dtype == "F16" else TensorProto.FLOAT
         if dtype == "F16":

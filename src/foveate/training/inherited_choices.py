@@ -14,7 +14,7 @@ from typing import Any
 from foveate.errors import TrainingError
 from foveate.evaluation.networks import Row
 from foveate.metrics.calibration import PlattScaling
-from foveate.models import Package, training_statement
+from foveate.models import Package
 from foveate.paths import display_path
 from foveate.training import recipe as recipes
 from foveate.training import warm_start
@@ -37,22 +37,21 @@ def inherit(run: FinishedRun, package: Package) -> ReleaseChoices:
             the package's manifest does not state its calibration, or states no numbers.
     """
     _require_start(run, package)
-    validation = warm_start.mapping_at(package.manifest, "training", "validation")
-    if not isinstance(validation.get("calibration"), Mapping):
+    stated = package.training
+    if stated.calibration is None:
         raise TrainingError(
             f"package {package.name}: its manifest does not state its calibration, so its thresholds do not "
             "fit other weights; name runs that held photographs back with --judged-by"
         )
-    scored = training_statement.read(package.manifest.get("training")).scored
     return ReleaseChoices(
         scalings={row: _scalings(package, row) for row in CALIBRATED_ROWS},
         global_shares=warm_start.stated_global_shares(package),
         decisions=package.decisions,
         selection_rules=package.selection_rules,
         validation={
-            **validation,
-            "network": validation.get("network", _identity(package)),
-            "learned_from_them": sorted(set(scored) & set(run.trained_photographs)),
+            **stated.validation,
+            "network": stated.validation.get("network", _identity(package)),
+            "learned_from_them": sorted(set(stated.scored) & set(run.trained_photographs)),
         },
     )
 
@@ -80,8 +79,8 @@ def _require_start(run: FinishedRun, package: Package) -> None:
 
 def _has_other_network(run: FinishedRun, package: Package) -> bool:
     """Return whether a run's network is not the one that the package's manifest states, if it states any."""
-    network = warm_start.mapping_at(package.manifest, "training", "recipe").get("network")
-    return network is not None and network != json.loads(json.dumps(recipes.describe(run.recipe)["network"]))
+    network = package.training.network
+    return bool(network) and network != json.loads(json.dumps(recipes.describe(run.recipe)["network"]))
 
 
 def _scalings(package: Package, row: Row) -> Scalings:

@@ -100,7 +100,7 @@ def quantise(
     chosen = paths[:: max(1, math.ceil(len(paths) / MAX_PHOTOGRAPHS))]
     inputs = calibration_inputs(package, engine, chosen)
     graphs = {}
-    for name, feeds in (("global.onnx", inputs.views), ("local.onnx", inputs.windows)):
+    for name, feeds in ((models.GLOBAL_GRAPH, inputs.views), (models.LOCAL_GRAPH, inputs.windows)):
         tell(f"{name}: {len(feeds)} calibration inputs")
         graph = prepared_graph(module, package.folder / name)
         graphs[openvino_engine.INT8_FILES[name]] = _quantise_graph(nncf, graph, feeds)
@@ -124,7 +124,7 @@ def add_graphs(
 
     Raises:
         OutputError: a file cannot be written; the folder stays as it was.
-        RuntimeError: there is not enough memory; the folder stays as it was.
+        MemoryError: there is not enough memory; the folder stays as it was.
     """
     folder = package.folder.resolve()
     with atomic_files.replace_directory(folder) as draft:

@@ -444,7 +444,7 @@ def choose_evidence_cuts(
 ) -> dict[str, EvidenceCut]:
     """Choose the least evidence of regions, on the held-back photographs (`evaluation.evidence_cuts`)."""
     recipe = inputs.shipped.recipe
-    package = dataclasses.replace(models.unsaved_package(recipe.name, recipe.contract), decisions=decisions)
+    package = models.unsaved_package(recipe.name, recipe.contract, decisions)
     regions: list[Mapping[str, evidence_cuts.CaseRegions]] = []
     for run in inputs.validation_runs:
         engine = _calibrated_engine(run, scalings)

@@ -6,23 +6,19 @@ Ignores: how training continues from there.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from safetensors.torch import load_file
 
-from foveate import nets
+from foveate import models, nets
 from foveate.datasets import Case
 from foveate.errors import TrainingError
-from foveate.models import Package, training_statement
+from foveate.models import Package
 from foveate.nets import LocalGlobalUNet, plans
 from foveate.paths import nfc
 from foveate.training.recipe import Recipe
 from foveate.training.run_record import StartPackage
 from foveate.wording import quantity
-
-WEIGHTS = "weights.safetensors"
-"""A package's weights; normalisations are folded into them (`nets.fold_batch_norm`)."""
 
 
 def load_matching(network: LocalGlobalUNet, package: Package) -> tuple[str, ...]:
@@ -41,7 +37,7 @@ def load_matching(network: LocalGlobalUNet, package: Package) -> tuple[str, ...]
     Raises:
         TrainingError: one of the streams gets no weights at all, so that there is nothing to start from.
     """
-    missing = set(nets.load_folded(load_file(package.folder / WEIGHTS), network))
+    missing = set(nets.load_folded(load_file(package.folder / models.WEIGHTS), network))
     for stream in ("global_net", "local_net"):
         layers = {name for name, layer in network.named_modules() if isinstance(layer, nets.CONVOLUTIONS)}
         if {name for name in layers if name.startswith(f"{stream}.backbone.")} <= missing:
@@ -63,8 +59,7 @@ def load_matching(network: LocalGlobalUNet, package: Package) -> tuple[str, ...]
 
 def _has_residual_fusion(package: Package) -> bool:
     """Return whether a package's fusion is added to LocalNet's logits; the recipe's need not be."""
-    plan = mapping_at(package.manifest, "training", "recipe", "network")
-    return plan.get(plans.STORED_NAMES["residual_fusion"]) is True
+    return package.training.network.get(plans.STORED_NAMES["residual_fusion"]) is True
 
 
 def stated_calibration(package: Package, row: str) -> dict[str, nets.LogitLine]:
@@ -77,24 +72,20 @@ def stated_calibration(package: Package, row: str) -> dict[str, nets.LogitLine]:
     Raises:
         TrainingError: a slope or a shift is not a finite number.
     """
-    by_lesion = mapping_at(package.manifest, "training", "validation", "calibration", row)
-    stated = {lesion: mapping_at(by_lesion, lesion) for lesion in package.contract.lesions}
-    return {
-        lesion: (_number(package, scaling, "slope"), _number(package, scaling, "shift"))
-        for lesion, scaling in stated.items()
-        if scaling.get("slope")
+    stated = (package.training.calibration or {}).get(row, {})
+    lines = {
+        lesion: (stated[lesion].slope, stated[lesion].shift)
+        for lesion in package.contract.lesions
+        if lesion in stated
     }
-
-
-def _number(package: Package, scaling: Mapping[str, Any], key: str) -> float:
-    """Return a number of a lesion's calibration."""
-    value = scaling.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise TrainingError(
-            f"package {package.name}: its manifest states {value!r} as the {key} of a calibration, which is "
-            "no number; restore the manifest"
-        )
-    return float(value)
+    for lesion, line in lines.items():
+        for key, number in zip(("slope", "shift"), line, strict=True):
+            if not math.isfinite(number):
+                raise TrainingError(
+                    f"package {package.name}: its manifest states no finite number as the {key} of the "
+                    f"calibration of {lesion} ({row}); restore the manifest"
+                )
+    return lines
 
 
 def stated_global_shares(package: Package) -> tuple[float, ...]:
@@ -104,15 +95,13 @@ def stated_global_shares(package: Package) -> tuple[float, ...]:
         TrainingError: the manifest states something else than one share of at least 0 and below 1 per lesion.
     """
     count = len(package.contract.lesions)
-    stated = mapping_at(package.manifest, "training", "recipe").get("global_shares", [0.0] * count)
-    if isinstance(stated, list | tuple) and len(stated) == count:
-        shares = [share for share in stated if type(share) in (int, float) and 0 <= share < 1]
-        if len(shares) == count:
-            return tuple(map(float, shares))
-    raise TrainingError(
-        f"package {package.name}: its manifest states {stated!r} as global_shares, not a number of at "
-        f"least 0 and below 1 for each of {quantity(count, 'lesion')}; restore the manifest"
-    )
+    shares = package.training.global_shares or (0.0,) * count
+    if len(shares) != count or not all(0 <= share < 1 for share in shares):  # NaN fails as well
+        raise TrainingError(
+            f"package {package.name}: its manifest states {list(shares)} as global_shares, not a number of "
+            f"at least 0 and below 1 for each of {quantity(count, 'lesion')}; restore the manifest"
+        )
+    return shares
 
 
 def _inverse_calibration(package: Package, row: str, shares: Sequence[float]) -> list[nets.LogitLine]:
@@ -132,14 +121,6 @@ def _inverse_calibration(package: Package, row: str, shares: Sequence[float]) ->
     return inverse
 
 
-def mapping_at(content: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
-    """Return the mapping under nested keys of a manifest; an empty mapping if there is none."""
-    for key in keys:
-        value = content.get(key)
-        content = value if isinstance(value, Mapping) else {}
-    return content
-
-
 def require_unseen(package: Package, recipe: Recipe, held_back: Sequence[Case]) -> None:
     """Refuse a package that was trained on held-back photographs: these could no longer validate the run.
 
@@ -151,19 +132,11 @@ def require_unseen(package: Package, recipe: Recipe, held_back: Sequence[Case]) 
             f"package {package.name} is for {', '.join(package.contract.lesions)}, but recipe {recipe.name} "
             f"is for {', '.join(recipe.contract.lesions)}; start from a package for the same lesions"
         )
-    if shared := sorted({nfc(case.name) for case in held_back} & set(trained_photographs(package))):
+    if shared := sorted({nfc(case.name) for case in held_back} & set(package.training.trained_on)):
         raise TrainingError(
             f"package {package.name} was trained on {shared[0]}, which this run holds back; hold back "
             "another fold, or train on all photographs with --fold none"
         )
-
-
-def trained_photographs(package: Package) -> tuple[str, ...]:
-    """Return the names of all photographs that a package was trained on, in NFC, as its manifest states.
-
-    Those of healthy eyes are included.
-    """
-    return training_statement.read(package.manifest.get("training")).trained_on
 
 
 def describe(package: Package) -> StartPackage:
@@ -172,5 +145,5 @@ def describe(package: Package) -> StartPackage:
         name=package.name,
         version=package.version,
         digest=package.digest,
-        photographs=training_statement.read(package.manifest.get("training")).photographs,
+        photographs=package.training.photographs,
     )

@@ -18,7 +18,7 @@ from foveate.geometry import canvas
 from foveate.inference.prepared_canvas import find_frame
 from foveate.models import Package
 from foveate.paths import display_path, nfc
-from foveate.training import run_split, runner, warm_start
+from foveate.training import run_split, runner
 from foveate.training.comparison import (
     COMPARISON_STAGES,
     LesionComparison,
@@ -199,7 +199,7 @@ def require_not_trained_on(
         TrainingError: a photograph is both.
     """
     trained = {case.photograph for case in training_cases}
-    names_before = () if start is None else warm_start.trained_photographs(start)
+    names_before = () if start is None else start.training.trained_on
     for case in cases:
         if case.photograph in trained:
             raise TrainingError(f"{case.name} was used for training; compare on photographs that were not")
