@@ -50,9 +50,10 @@ from foveate.server.jobs.protocol import (
 )
 from foveate.server.review import etdrs
 from foveate.server.review.checks import require_size
+from foveate.server.review.current_counts import level_counts
 from foveate.server.storage import refusals, tiles
 from foveate.server.storage.data_dir import PhotographDir
-from foveate.server.storage.facts import LevelCounts, PhotographFacts
+from foveate.server.storage.facts import PhotographFacts
 from foveate.server.storage.names import Eye
 from foveate.server.storage.tiles import Pyramid
 from foveate.types import Box, Decision, Field, Frame, Photograph, Probabilities
@@ -204,13 +205,6 @@ def predict(task: PredictTask, model: Model, progress: Callable[[float], None]) 
             code: level_counts(component_tree.count_regions(levels, facts.lesions[code].minimum_area_px))
             for code, levels in stored.items()
         },
-    )
-
-
-def level_counts(counts: component_tree.RegionCounts) -> LevelCounts:
-    """Return the counts of all levels in the form in which they are stored."""
-    return LevelCounts(
-        regions=counts.regions.tolist(), area_px=counts.area_px.tolist(), mask_px=counts.mask_px.tolist()
     )
 
 

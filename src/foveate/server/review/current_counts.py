@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from foveate.analysis import component_tree
+from foveate.analysis.component_tree import RegionCounts
 from foveate.server.review.layers import Layer, Patch
 from foveate.server.storage.database import CurrentCounts, Record
 from foveate.server.storage.facts import LevelCounts, PhotographFacts
@@ -32,6 +33,13 @@ def threshold_of(facts: PhotographFacts, thresholds: Mapping[str, float], lesion
 def level_of(facts: PhotographFacts, thresholds: Mapping[str, float], lesion: str) -> int:
     """Return the stored level, 1 to 255, from which a pixel is lesion."""
     return maps.level(threshold_of(facts, thresholds, lesion), "png")
+
+
+def level_counts(counts: RegionCounts) -> LevelCounts:
+    """Return the counts of all levels in the form in which they are stored."""
+    return LevelCounts(
+        regions=counts.regions.tolist(), area_px=counts.area_px.tolist(), mask_px=counts.mask_px.tolist()
+    )
 
 
 def current_counts_of(

@@ -14,10 +14,9 @@ from jaxtyping import UInt8
 from foveate.analysis import component_tree
 from foveate.server import errors, schemas
 from foveate.server.http.routes import Id, Services, refusals
-from foveate.server.jobs.tasks import level_counts
 from foveate.server.review import region_list
 from foveate.server.review.checks import require_lesion
-from foveate.server.review.current_counts import level_of
+from foveate.server.review.current_counts import level_counts, level_of
 from foveate.server.review.measures import LayerName
 from foveate.server.review.region_list import ListedRegion, contains, region_at
 from foveate.server.service import Service
