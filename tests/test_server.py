@@ -202,6 +202,29 @@ def test_uploads_of_one_identifier_at_the_same_moment_add_one_photograph(client,
     assert waited(client, "1" * 32)["state"] == "done"
 
 
+def test_photographs_of_one_name_sent_to_a_batch_at_the_same_moment_get_files_of_different_names(
+    client, monkeypatch
+):
+    batch, database = client.post("/api/batches", json={}).json()["id"], client.service.database
+    add = database.add
+
+    def add_slowly(photograph):
+        time.sleep(0.3)
+        return add(photograph)
+
+    monkeypatch.setattr(database, "add", add_slowly)
+    threads = [
+        threading.Thread(target=lambda: submit(client, picture(4), batch=batch, name="eye.png"))
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+    assert len(database.keys(batch)) == 3
+
+
 def test_the_identifier_of_a_deleted_photograph_adds_none_before_a_start_a_week_later(model, tmp_path):
     with tiny_server.running(tmp_path / "data", model) as client:
         upload(client, picture())

@@ -14,7 +14,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -84,14 +84,6 @@ class Submission:
     region: Part | None = None
 
 
-@dataclass(eq=False)
-class Reservations:
-    """The number of photographs that are being received; each has a place in the queue already."""
-
-    receiving: int = 0
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-
 class JobQueue:
     """The queue, and the threads that work on it."""
 
@@ -135,7 +127,8 @@ class JobQueue:
         self._on_delete = on_delete
         self._io_lock = threading.Lock()
         self._submit_lock = threading.Lock()
-        self._reservations = Reservations()
+        self._receiving = 0  # photographs that are being received; each has a place in the queue already
+        self._receiving_lock = threading.Lock()
         self._running: dict[str, Worker] = {}
         self._wake = threading.Condition()
         self._closing = threading.Event()
@@ -191,19 +184,19 @@ class JobQueue:
         Raises:
             ServiceError: the queue or the disk is full.
         """
-        with self._reservations.lock:
-            waiting = self._database.states()["queued"] + self._reservations.receiving
+        with self._receiving_lock:
+            waiting = self._database.states()["queued"] + self._receiving
             if waiting >= self._limits.waiting:
                 seconds = max(1, min(60, round(self._seconds / len(self._workers.inference_workers))))
                 raise errors.queue_full(waiting, seconds)
             if self._data_dir.free() < self._limits.free:
                 raise errors.no_space()
-            self._reservations.receiving += 1
+            self._receiving += 1
         try:
             yield
         finally:
-            with self._reservations.lock:
-                self._reservations.receiving -= 1
+            with self._receiving_lock:
+                self._receiving -= 1
 
     def submitted(self, identifier: str) -> Record | None:
         """Return the photograph that was submitted with an identifier; None if none was.
@@ -258,29 +251,31 @@ class JobQueue:
         return record
 
     def _add(self, submission: Submission, received: ReceivedFacts) -> Record:
-        """Put a photograph into the database under a key that its batch does not use yet."""
-        with self._reservations.lock:  # so that no two photographs of a batch get the same key
-            key = names.key(submission.name)
-            if submission.batch is not None:
-                key = names.unused_key(key, self._database.keys(submission.batch))
-            photograph = NewPhotograph(
-                id=submission.id,
-                batch=submission.batch,
-                name=submission.name,
-                key=key,
-                field=submission.field,
-                region=submission.region,
-                sha256=received.sha256,
-                width=received.width,
-                height=received.height,
-                spacing_mm=received.spacing,
-                submitted=time.time(),
-                eye=received.eye or names.eye(submission.name),
-            )
-            try:
-                return self._database.add(photograph)
-            except sqlite3.IntegrityError as error:  # the batch was deleted while the file was read
-                raise errors.not_found("batch") from error
+        """Put a photograph into the database under a key that its batch does not use yet.
+
+        The caller holds the lock of submissions, so that no two photographs of a batch get the same key.
+        """
+        key = names.key(submission.name)
+        if submission.batch is not None:
+            key = names.unused_key(key, self._database.keys(submission.batch))
+        photograph = NewPhotograph(
+            id=submission.id,
+            batch=submission.batch,
+            name=submission.name,
+            key=key,
+            field=submission.field,
+            region=submission.region,
+            sha256=received.sha256,
+            width=received.width,
+            height=received.height,
+            spacing_mm=received.spacing,
+            submitted=time.time(),
+            eye=received.eye or names.eye(submission.name),
+        )
+        try:
+            return self._database.add(photograph)
+        except sqlite3.IntegrityError as error:  # the batch was deleted while the file was read
+            raise errors.not_found("batch") from error
 
     def resubmit(self, record: Record, choice: FieldChoice, region: Part | None) -> Record:
         """Put a photograph that is done or failed into the queue again.

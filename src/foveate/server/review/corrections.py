@@ -13,6 +13,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from weakref import WeakValueDictionary
 
@@ -67,7 +68,7 @@ class Corrections:
         self._data_dir = data_dir
         self._memory = memory
         self._gradings = gradings
-        self._locks: WeakValueDictionary[str, _Lock] = WeakValueDictionary()
+        self._locks: WeakValueDictionary[str, threading.RLock] = WeakValueDictionary()
         self._guard = threading.Lock()
 
     # Maps
@@ -106,9 +107,16 @@ class Corrections:
         """Return whether any pixel of a lesion is corrected."""
         return record.revision > 0 and lesion in self._database.corrected_lesions(record.id)
 
-    def lock(self, identifier: str) -> "_Lock":
-        """Return the lock of a photograph's journal and thresholds; hold it to read and then change them."""
-        return self._lock_of(identifier)
+    def lock(self, identifier: str) -> AbstractContextManager[object]:
+        """Return the lock of a photograph's journal and thresholds; hold it to read and then change them.
+
+        The thread that holds it may acquire it again.
+        """
+        with self._guard:
+            lock = self._locks.get(identifier)
+            if lock is None:
+                lock = self._locks[identifier] = threading.RLock()
+            return lock
 
     # Edits
 
@@ -179,7 +187,7 @@ class Corrections:
                 another size. The caller checks whether the author may edit it: this begins the adjudication
                 for which all other edits wait.
         """
-        with self._lock_of(identifier):
+        with self.lock(identifier):
             record = _require_existing(self._database.get(identifier))
             require_done(record)
             next_number = self._next_number(identifier)
@@ -201,7 +209,7 @@ class Corrections:
             ServiceError: the photograph does not exist or is not done, its gradings must be made or decided
                 on first, it belongs to another grader, the lesion is unknown, or the revision is stale.
         """
-        with self._lock_of(identifier):
+        with self.lock(identifier):
             record = self._ready(identifier, attribution.revision, attribution.author)
             require_lesion(record, lesion)
             author = self._gradings.author(record, attribution.author)
@@ -224,7 +232,7 @@ class Corrections:
         Raises:
             ServiceError: there is no such edit; or as `_edit`.
         """
-        with self._lock_of(identifier):
+        with self.lock(identifier):
             record = self._ready(identifier, revision)
             done = [edit for edit in self._database.edits(identifier) if not edit.undone]
             if not done:
@@ -240,7 +248,7 @@ class Corrections:
         Raises:
             ServiceError: there is no such edit; or as `_edit`.
         """
-        with self._lock_of(identifier):
+        with self.lock(identifier):
             record = self._ready(identifier, revision)
             undone = [edit for edit in self._database.edits(identifier) if edit.undone]
             if not undone:
@@ -256,7 +264,7 @@ class Corrections:
         Raises:
             ServiceError: as `_edit`.
         """
-        with self._lock_of(identifier):
+        with self.lock(identifier):
             record = self._ready(identifier, None)
             counts = {lesion: self._database.counts(identifier, lesion) for lesion in record.lesions}
             current = current_counts_of(record.predicted, counts, record.thresholds)
@@ -273,7 +281,7 @@ class Corrections:
         Raises:
             ServiceError: as `_edit`.
         """
-        with self._lock_of(identifier):
+        with self.lock(identifier):
             record = self._ready(identifier, None)
             for lesion in thresholds:
                 require_lesion(record, lesion)
@@ -395,27 +403,6 @@ class Corrections:
                 f"the corrections are at revision {record.revision}, not {revision}; read them again",
             )
         return record
-
-    def _lock_of(self, identifier: str) -> "_Lock":
-        """Return the lock of a photograph's journal."""
-        with self._guard:
-            lock = self._locks.get(identifier)
-            if lock is None:
-                lock = self._locks[identifier] = _Lock()
-            return lock
-
-
-class _Lock:
-    """A lock that supports weak references; the thread that holds it may acquire it again."""
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, *raised: object) -> None:
-        self._lock.release()
 
 
 def _require_existing(record: Record | None) -> Record:
