@@ -16,13 +16,11 @@ from foveate.server import schemas
 from foveate.server.errors import ServiceError
 from foveate.server.jobs.events import EventBroker
 from foveate.server.jobs.progress import ProgressRegister
-from foveate.server.review.current_counts import threshold_of
 from foveate.server.review.gradings import Gradings
 from foveate.server.storage import gradings, tiles
 from foveate.server.storage.database import BatchRecord, CurrentCounts, Database, Record
 from foveate.server.storage.facts import PhotographFacts, StoredFacts
 from foveate.timestamps import utc_timestamp
-from foveate.writers import maps
 
 
 class Presenter:
@@ -169,10 +167,10 @@ def _lesion(record: Record, kind: Lesion, present: CurrentCounts) -> schemas.Les
     return schemas.LesionResult(
         name=facts.name,
         colour=kind.colour,
-        threshold=threshold_of(record.predicted, record.thresholds, code),
+        threshold=record.threshold(code),
         level=present.level,
         model_threshold=facts.threshold,
-        model_level=maps.level(facts.threshold, "png"),
+        model_level=record.model_level(code),
         minimum_area_px=facts.minimum_area_px,
         count=present.count,
         area_px=present.area_px,

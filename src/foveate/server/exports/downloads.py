@@ -31,7 +31,6 @@ from foveate.server.jobs.protocol import (
 from foveate.server.jobs.queue import JobQueue
 from foveate.server.review.checks import require_grid
 from foveate.server.review.corrections import Corrections
-from foveate.server.review.current_counts import threshold_of
 from foveate.server.review.gradings import Gradings
 from foveate.server.review.measures import PhotographMeasures
 from foveate.server.storage import names, refusals
@@ -474,7 +473,7 @@ def _review(record: Record) -> dict[str, Any]:
 
 def _thresholds(record: Record) -> dict[str, float]:
     """Return lesion -> its current threshold, the probability from which a pixel is lesion."""
-    return {lesion: threshold_of(record.predicted, record.thresholds, lesion) for lesion in record.lesions}
+    return {lesion: record.threshold(lesion) for lesion in record.lesions}
 
 
 def parts(names: str | None) -> frozenset[str]:

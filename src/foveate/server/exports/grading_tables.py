@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from foveate.server.presenters import stamp
 from foveate.server.review.agreement import LesionPair, PairSummary
-from foveate.server.review.current_counts import threshold_of
 from foveate.server.storage.database import CurrentCounts, Record
 from foveate.writers import tables
 
@@ -84,10 +83,10 @@ def _rows(grading: FinishedGrading) -> Iterator[Sequence[object]]:
     person = (tables.without_formula(grading.name), grading.role, done)
     for lesion, counts in grading.counts.items():
         share = counts.area_px / record.predicted.field.area_px
-        threshold = threshold_of(record.predicted, record.thresholds, lesion)
         yield (
             *(tables.without_formula(record.name), record.sha256, *person, lesion),
-            *(int(counts.count > 0), counts.count, counts.area_px, f"{share:.8f}", f"{threshold:.6f}"),
+            *(int(counts.count > 0), counts.count, counts.area_px),
+            *(f"{share:.8f}", f"{record.threshold(lesion):.6f}"),
         )
 
 

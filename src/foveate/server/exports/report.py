@@ -18,7 +18,6 @@ from foveate.server.exports import report_pictures
 from foveate.server.presenters import Presenter
 from foveate.server.review.checks import require_done
 from foveate.server.review.corrections import Corrections
-from foveate.server.review.current_counts import level_of
 from foveate.server.review.edits import patch_of
 from foveate.server.review.layers import changed_px
 from foveate.server.review.measures import PhotographMeasures, field_of, placed_grid
@@ -255,7 +254,7 @@ class Reports:
         changed = {}
         for lesion in self._database.corrected_lesions(record.id):
             model = self._measures.stored_map(record, lesion, "model")
-            level = level_of(record.predicted, record.thresholds, lesion)
+            level = record.level(lesion)
             for edit in self._database.edits_with_pixels(record.id, lesion):
                 before, after = patch_of(edit, edit.before), patch_of(edit, edit.after)
                 assert before is not None

@@ -14,7 +14,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -457,7 +457,7 @@ class JobQueue:
         if latest is None:
             return
         facts, counts = prediction.facts, prediction.counts
-        current = current_counts_of(facts, counts, latest.thresholds)
+        current = current_counts_of(replace(latest, facts=facts), counts)
         finished = self._database.finish(record.id, facts, counts, current, time.time())
         self._metrics.photograph_finished(seconds, "done")
         if finished is not None:

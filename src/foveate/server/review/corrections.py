@@ -29,7 +29,6 @@ from foveate.server.review.current_counts import (
     count_corrected,
     counts_at,
     current_counts_of,
-    level_of,
 )
 from foveate.server.review.edits import (
     LABEL_OF,
@@ -86,11 +85,11 @@ class Corrections:
 
     def mask(self, record: Record, lesion: str) -> Bool[np.ndarray, "H W"]:
         """Return the mask of the corrected map at the current threshold, including the smallest regions."""
-        return self.corrected(record, lesion) >= level_of(record.predicted, record.thresholds, lesion)
+        return self.corrected(record, lesion) >= record.level(lesion)
 
     def model_mask(self, record: Record, lesion: str) -> Bool[np.ndarray, "H W"]:
         """Return the mask of the model's map at the current threshold, including the smallest regions."""
-        return self.model(record, lesion) >= level_of(record.predicted, record.thresholds, lesion)
+        return self.model(record, lesion) >= record.level(lesion)
 
     def layer(self, record: Record, lesion: str) -> Layer:
         """Return a lesion's layer of edits; it is empty if there are none."""
@@ -267,7 +266,7 @@ class Corrections:
         with self.lock(identifier):
             record = self._ready(identifier, None)
             counts = {lesion: self._database.counts(identifier, lesion) for lesion in record.lesions}
-            current = current_counts_of(record.predicted, counts, record.thresholds)
+            current = current_counts_of(record, counts)
             with self._database.change() as connection:
                 database.drop_edits(connection, identifier)
                 database.put_current_counts(connection, identifier, current)
@@ -354,7 +353,7 @@ class Corrections:
         if self.is_corrected(record, lesion):
             return count_corrected(record, lesion, self.corrected(record, lesion))
         counts = self._database.counts(record.id, lesion)
-        return counts_at(counts, level_of(record.predicted, record.thresholds, lesion))
+        return counts_at(counts, record.level(lesion))
 
     def verdicts(self, identifier: str) -> list[Edit]:
         """Return the verdicts that are not undone, replaced or withdrawn, the earliest first.

@@ -130,7 +130,7 @@ class Gradings:
         )
         copy = self._data_dir.photograph(grading.photograph)
         counts = {lesion: self._database.counts(record.id, lesion) for lesion in record.lesions}
-        current = current_counts_of(record.predicted, counts, {})
+        current = current_counts_of(replace(record, thresholds={}), counts)
         try:
             self._data_dir.copy(self._data_dir.photograph(record.id), copy)
             added = stored.add_grading(self._database, grading, current)

@@ -15,7 +15,6 @@ from foveate.server import schemas
 from foveate.server.review import etdrs, region_list
 from foveate.server.review.checks import require_grid
 from foveate.server.review.corrections import Corrections
-from foveate.server.review.current_counts import level_of
 from foveate.server.review.region_list import ListedRegion
 from foveate.server.storage.cache import MapCache
 from foveate.server.storage.database import Record
@@ -45,7 +44,7 @@ class PhotographMeasures:
         self, record: Record, lesion: str, level: int | None = None, layer: LayerName = "corrected"
     ) -> tuple[ListedRegion, ...]:
         """Return a lesion's regions at a level, 1 to 255; None: at its current level."""
-        threshold_level = level or level_of(record.predicted, record.thresholds, lesion)
+        threshold_level = level or record.level(lesion)
         smallest = record.lesions[lesion].minimum_area_px
         corrected = layer == "corrected" and self._corrections.is_corrected(record, lesion)
         revision = record.revision if corrected else -1

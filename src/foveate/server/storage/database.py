@@ -36,6 +36,7 @@ from foveate.server.storage.facts import (
     VerdictDetails,
 )
 from foveate.server.storage.names import Eye
+from foveate.writers import maps
 
 Made = TypeVar("Made")
 Arguments = ParamSpec("Arguments")
@@ -138,6 +139,18 @@ class Record:
     def lesions(self) -> Mapping[str, LesionFacts]:
         """Code -> facts of each lesion that the model of the photograph's result detects."""
         return self.predicted.lesions
+
+    def threshold(self, lesion: str) -> float:
+        """Return the probability from which a pixel is lesion: the chosen threshold, or the model's."""
+        return self.thresholds.get(lesion, self.lesions[lesion].threshold)
+
+    def level(self, lesion: str) -> int:
+        """Return the stored level, 1 to 255, from which a pixel is lesion."""
+        return maps.level(self.threshold(lesion), "png")
+
+    def model_level(self, lesion: str) -> int:
+        """Return the same level by the model's threshold."""
+        return maps.level(self.lesions[lesion].threshold, "png")
 
 
 JSON_COLUMNS = frozenset({"field", "error", "grid", "thresholds", "facts"})

@@ -16,7 +16,7 @@ from foveate.server import errors, schemas
 from foveate.server.http.routes import Id, Services, refusals
 from foveate.server.review import region_list
 from foveate.server.review.checks import require_lesion
-from foveate.server.review.current_counts import level_counts, level_of
+from foveate.server.review.current_counts import level_counts
 from foveate.server.review.measures import LayerName
 from foveate.server.review.region_list import ListedRegion, contains, region_at
 from foveate.server.service import Service
@@ -112,7 +112,7 @@ def regions(
     verdicts = services.corrections.verdicts(id)
     maps_of = {
         code: _Map(
-            level=level or level_of(record.predicted, record.thresholds, code),
+            level=level or record.level(code),
             stored=services.measures.stored_map(record, code, layer),
         )
         for code in codes

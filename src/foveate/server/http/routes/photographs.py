@@ -26,7 +26,6 @@ from foveate.server.http.errors import Problem
 from foveate.server.http.routes import Id, Services, refusals, wait_for_io
 from foveate.server.jobs.queue import Submission
 from foveate.server.review.checks import require_done, require_ended, require_lesion
-from foveate.server.review.current_counts import level_of
 from foveate.server.review.measures import placed_grid
 from foveate.server.service import Service
 from foveate.server.storage import database, names
@@ -245,8 +244,7 @@ def _require_present(services: Service, record: Record, if_match: str | None) ->
 
 def _thresholds(record: Record, levels: Mapping[str, int]) -> dict[str, float]:
     """Return the thresholds of chosen levels; a lesion at the model's level keeps the model's threshold."""
-    facts = record.predicted
-    return {lesion: level / 255 for lesion, level in levels.items() if level != level_of(facts, {}, lesion)}
+    return {lesion: level / 255 for lesion, level in levels.items() if level != record.model_level(lesion)}
 
 
 def _change_fields(services: Service, record: Record, body: schemas.Changes) -> None:
