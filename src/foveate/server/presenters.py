@@ -7,7 +7,7 @@ Ignores: who sends the request.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import lru_cache
 
 from foveate import lesions
@@ -20,7 +20,7 @@ from foveate.server.review.gradings import Gradings
 from foveate.server.storage import gradings, tiles
 from foveate.server.storage.database import BatchRecord, CurrentCounts, Database, Record
 from foveate.server.storage.facts import PhotographFacts, StoredFacts
-from foveate.timestamps import utc_timestamp
+from foveate.timestamps import utc_timestamp_of
 
 
 class Presenter:
@@ -78,9 +78,9 @@ class Presenter:
             error=None
             if record.error is None
             else schemas.FailureBody(code=record.error.code, message=record.error.message),
-            submitted=stamp(record.submitted),
-            started=None if record.started is None else stamp(record.started),
-            finished=None if record.finished is None else stamp(record.finished),
+            submitted=utc_timestamp_of(record.submitted),
+            started=None if record.started is None else utc_timestamp_of(record.started),
+            finished=None if record.finished is None else utc_timestamp_of(record.finished),
             expires=self._expires(record),
             sha256=record.sha256,
             width=record.width,
@@ -89,7 +89,7 @@ class Presenter:
             tiles=tile_levels((record.height, record.width)),
             reviewed=record.reviewed and not reviewed_before,
             reviewer=record.reviewer,
-            reviewed_at=None if record.reviewed_at is None else stamp(record.reviewed_at),
+            reviewed_at=None if record.reviewed_at is None else utc_timestamp_of(record.reviewed_at),
             reviewed_before_grading=reviewed_before,
             grid=None if record.grid is None else schemas.GridBody.model_validate(record.grid.model_dump()),
             eye=record.eye,
@@ -120,7 +120,7 @@ class Presenter:
         return schemas.BatchBody(
             id=record.id,
             name=record.name,
-            created=stamp(record.created),
+            created=utc_timestamp_of(record.created),
             photographs=self._database.states(record.id),
         )
 
@@ -135,7 +135,7 @@ class Presenter:
     def _expires(self, record: Record) -> str | None:
         if self._keep is None or record.finished is None:
             return None
-        return stamp(record.finished + self._keep.total_seconds())
+        return utc_timestamp_of(record.finished + self._keep.total_seconds())
 
     def _result(self, record: Record) -> schemas.ResultBody:
         facts, present = record.predicted, self._database.current_counts(record.id)
@@ -211,8 +211,3 @@ def tile_levels(shape: tuple[int, int]) -> schemas.Tiles:
             for level in tiles.levels(shape)
         ],
     )
-
-
-def stamp(seconds: float) -> str:
-    """Return a time, given in seconds since 1970, as text in UTC."""
-    return utc_timestamp(datetime.fromtimestamp(seconds, UTC))

@@ -18,7 +18,7 @@ from typing import Any
 
 from foveate import atomic_files, lesions
 from foveate.paths import is_file, is_folder
-from foveate.server import errors, presenters, schemas
+from foveate.server import errors, schemas
 from foveate.server.exports import burden_table, photograph_table
 from foveate.server.exports.renaming import Entry, renamed
 from foveate.server.jobs.protocol import (
@@ -37,6 +37,7 @@ from foveate.server.storage import names, refusals
 from foveate.server.storage.data_dir import DataDir
 from foveate.server.storage.database import Database, Record
 from foveate.server.storage.remains import delete_remains
+from foveate.timestamps import utc_timestamp_of
 from foveate.version import version
 from foveate.writers import maps, result_paths, tables
 from foveate.writers import page as pages
@@ -224,7 +225,7 @@ class Exports:
                     kind=edit.kind,
                     lesion=edit.lesion,
                     author=edit.author,
-                    time=presenters.stamp(edit.time),
+                    time=utc_timestamp_of(edit.time),
                     **edit.details.model_dump(mode="json", exclude={"pixels", "replaces"}),
                 )
                 for edit in edits
@@ -467,7 +468,7 @@ def _review(record: Record) -> dict[str, Any]:
     return {
         "reviewed": record.reviewed,
         "reviewer": record.reviewer,
-        "reviewed_at": None if time is None else presenters.stamp(time),
+        "reviewed_at": None if time is None else utc_timestamp_of(time),
     }
 
 

@@ -7,9 +7,9 @@ Ignores: how anything is counted.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from foveate.server.presenters import stamp
 from foveate.server.review.agreement import LesionPair, PairSummary
 from foveate.server.storage.database import CurrentCounts, Record
+from foveate.timestamps import utc_timestamp_of
 from foveate.writers import tables
 
 GRADING_COLUMNS = (
@@ -79,7 +79,7 @@ def gradings_csv(gradings: Iterable[FinishedGrading]) -> bytes:
 
 def _rows(grading: FinishedGrading) -> Iterator[Sequence[object]]:
     record = grading.record
-    done = "" if grading.done is None else stamp(grading.done)
+    done = "" if grading.done is None else utc_timestamp_of(grading.done)
     person = (tables.without_formula(grading.name), grading.role, done)
     for lesion, counts in grading.counts.items():
         share = counts.area_px / record.predicted.field.area_px

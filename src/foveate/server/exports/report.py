@@ -25,7 +25,7 @@ from foveate.server.storage.data_dir import DataDir
 from foveate.server.storage.database import Database, Edit, Record
 from foveate.server.storage.facts import StrokeDetails, VerdictDetails
 from foveate.server.storage.tiles import Packs
-from foveate.timestamps import utc_timestamp
+from foveate.timestamps import utc_timestamp, utc_timestamp_of
 from foveate.version import version
 from foveate.wording import quantity
 from foveate.writers import overlays
@@ -33,8 +33,9 @@ from foveate.writers.overlays import STYLES, Style
 from foveate.writers.results import NOTICE
 from foveate.writers.tables import percentage, square_millimetres
 
-MOST = 100
-"""Maximum number of photographs in one file: 12 megapixels take 2.5 s of processor time (our choice)."""
+MOST_AT_ONCE = 100
+"""Maximum number of photographs in a report that a request waits for: 12 megapixels take 2.5 s of processor
+time (our choice)."""
 
 AUTHORS = 5
 """Maximum number of people whose corrections are listed; more would not fit on the page."""
@@ -199,13 +200,14 @@ class Reports:
         """Return the reports of several photographs, as `reports_of_done`.
 
         Raises:
-            ServiceError: there are none, or more than `MOST`, or none is left.
+            ServiceError: there are none, or more than `MOST_AT_ONCE`, or none is left.
         """
         if not records:
             raise errors.not_ready("no photograph of the batch is done yet; wait for the first")
-        if len(records) > MOST:
+        if len(records) > MOST_AT_ONCE:
             raise errors.invalid(
-                f"{len(records)} photographs are done, a report holds at most {MOST}; fetch them one by one"
+                f"{len(records)} photographs are done, a report holds at most {MOST_AT_ONCE}; "
+                "fetch them one by one"
             )
         return self.reports_of_done(records, without_result)
 
@@ -386,7 +388,7 @@ def _author_line(
         action = f"{quantity(len(same), noun)} {verb}{_changed_area(pixels, spacing)}"
         parts.setdefault(lesion, []).append(action)
     actions = "; ".join(f"{lesion}: {', '.join(done)}" for lesion, done in parts.items())
-    last = _day(utc_timestamp(datetime.fromtimestamp(max(edit.time for edit in edits), UTC)))
+    last = _day(utc_timestamp_of(max(edit.time for edit in edits)))
     return f"{author}, last {last}: {actions}."
 
 

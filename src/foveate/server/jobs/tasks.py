@@ -78,7 +78,7 @@ def receive(task: ReceiveTask) -> ReceivedFacts:
     directory = PhotographDir(folder=task.folder)
     with _service_errors(directory):
         atomic_files.remove_leftovers(directory.folder, deep=False)  # left by a worker that was lost
-        _require_size(directory.upload, task.pixels)
+        _require_pixel_limit(directory.upload, task.pixels)
         photograph = _read(directory, task.pixels)
         atomic_files.flush(directory.upload)
         tiles.pack_photograph(directory.tiles, photograph.pixels)
@@ -99,7 +99,7 @@ def _eye(photograph: Photograph) -> Eye | None:
     return None if laterality is None else "right" if laterality == "R" else "left"
 
 
-def _require_size(path: Path, pixels: int) -> None:
+def _require_pixel_limit(path: Path, pixels: int) -> None:
     """Refuse a photograph whose header shows that it is too expensive to decode.
 
     Other faults are reported when the file is read.

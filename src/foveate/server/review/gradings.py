@@ -33,7 +33,7 @@ from foveate.server.storage.gradings import Adjudication, Grading
 GRADERS = 2
 """Minimum number of graders; their gradings are shown when all are done."""
 
-MOST = 8
+MOST_GRADERS = 8
 """Maximum number of gradings of one photograph: more would be a mistake."""
 
 DONE = "this grading is done; reopen it before you change it"
@@ -99,9 +99,9 @@ class Gradings:
         """Return a grader's copy of a photograph; it is created if it does not exist yet.
 
         Raises:
-            ServiceError: the photograph is not done, is a copy itself, has `MOST` gradings already, or one
-                under a name that differs only in capitals, or its gradings are all done, so that the grader
-                may have seen them, or have been adjudicated.
+            ServiceError: the photograph is not done, is a copy itself, has `MOST_GRADERS` gradings already,
+                or one under a name that differs only in capitals, or its gradings are all done, so that the
+                grader may have seen them, or have been adjudicated.
         """
         require_done(record)
         if stored.grading_in(self._database, record.id) is not None:
@@ -116,8 +116,10 @@ class Gradings:
                     f"{same.grader} grades this photograph already; enter the name exactly like that, "
                     "or another one if you are somebody else"
                 )
-            if len(gradings) >= MOST:
-                raise errors.invalid(f"{MOST} people grade this photograph already; no more can begin")
+            if len(gradings) >= MOST_GRADERS:
+                raise errors.invalid(
+                    f"{MOST_GRADERS} people grade this photograph already; no more can begin"
+                )
             if self.adjudication(record) is not None:
                 raise errors.not_ready("its gradings have been adjudicated; no more can begin")
             if are_done(gradings):

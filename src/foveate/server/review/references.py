@@ -27,7 +27,7 @@ from foveate.writers import maps
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
-MOST = 20
+MOST_NAMES = 20
 """Maximum number of names for one photograph: more would be a mistake (our choice)."""
 
 
@@ -55,15 +55,15 @@ class References:
 
         Raises:
             ServiceError: the photograph is not done or was deleted, the name cannot be part of a file name,
-                there are `MOST` names already, the lesion is unknown, or the mask has another size.
+                there are `MOST_NAMES` names already, the lesion is unknown, or the mask has another size.
         """
         require_name(name)
         require_done(record)
         require_lesion(record, lesion)
         require_size(mask.shape, (record.height, record.width))
         names = self.names(record)
-        if name not in names and len(names) >= MOST:
-            raise errors.invalid(f"there are masks of {MOST} graders already; delete those of one")
+        if name not in names and len(names) >= MOST_NAMES:
+            raise errors.invalid(f"there are masks of {MOST_NAMES} graders already; delete those of one")
         atomic_files.write_file(
             self._data_dir.photograph(record.id).reference(name, lesion), maps.encode_mask(mask)
         )

@@ -17,14 +17,14 @@ from starlette.responses import Response
 
 from foveate.server import errors, schemas
 from foveate.server.http import uploads
-from foveate.server.http.routes import Code, Grader, Id, Services, refusals, wait_for_io
+from foveate.server.http.routes import Code, Grader, Id, Revision, Services, refusals, wait_for_io
 from foveate.server.http.routes.findings import rectangle
-from foveate.server.presenters import stamp
 from foveate.server.review.checks import require_lesion
 from foveate.server.review.edits import Attribution, EditResult, RegionVerdict, Stroke
 from foveate.server.review.measures import LayerName
 from foveate.server.service import Service
 from foveate.server.storage.database import Record
+from foveate.timestamps import utc_timestamp_of
 
 router = APIRouter(prefix="/api/photographs/{id}", tags=["corrections"], responses=refusals(404, 409))
 
@@ -38,8 +38,6 @@ _MASK = {
 }
 
 Author = Annotated[schemas.Author, Query()]
-
-Revision = Annotated[int | None, Query(ge=0, le=2**53)]
 
 Mask = Bool[np.ndarray, "H W"]
 """A mask of its photograph's size."""
@@ -156,12 +154,12 @@ def state_of(services: Service, record: Record) -> schemas.CorrectionState:
                 verdict=edit.verdict.verdict,
                 note=edit.verdict.note,
                 author=edit.author,
-                time=stamp(edit.time),
+                time=utc_timestamp_of(edit.time),
             )
             for edit in services.corrections.verdicts(record.id)
         ],
         authors=sorted({edit.author for edit in done}),
-        last_edit=stamp(done[-1].time) if done else None,
+        last_edit=utc_timestamp_of(done[-1].time) if done else None,
     )
 
 

@@ -19,7 +19,7 @@ from foveate.paths import is_folder
 from foveate.server import schemas
 from foveate.server.exports import downloads, report_page, report_pdf
 from foveate.server.exports.report import PhotographReport
-from foveate.server.http.routes import Id, Services, WritesFiles, refusals
+from foveate.server.http.routes import BatchId, Id, Services, WritesFiles, refusals
 from foveate.server.service import Service
 from foveate.server.storage import names
 from foveate.server.storage.database import Query as Wanted
@@ -61,9 +61,7 @@ def training(services: Services, id: Id) -> FileResponse:
 
 
 @router.get("/training", response_class=FileResponse, responses=ZIP)
-def all_training(
-    services: Services, batch: Annotated[str | None, Query(pattern=r"^[0-9a-f]{32}$")] = None
-) -> FileResponse:
+def all_training(services: Services, batch: BatchId = None) -> FileResponse:
     """Return all photographs that a person has corrected or reviewed, as a data set for training."""
     return zip_response(services.exports.zip_training(done_of(services, batch)), "training")
 

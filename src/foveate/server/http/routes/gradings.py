@@ -13,9 +13,8 @@ from starlette.responses import Response
 from foveate.server import errors, schemas
 from foveate.server.exports import grading_tables
 from foveate.server.exports.grading_tables import FinishedGrading
-from foveate.server.http.routes import Id, Services, refusals
+from foveate.server.http.routes import BatchId, Id, Services, refusals
 from foveate.server.http.routes.files import CSV, csv_response
-from foveate.server.presenters import stamp
 from foveate.server.review import agreement
 from foveate.server.review.agreement import GradedCopies, LesionPair, PairSummary
 from foveate.server.review.gradings import Mask, Store, are_done, starting_mask
@@ -23,10 +22,9 @@ from foveate.server.service import Service
 from foveate.server.storage import gradings as stored
 from foveate.server.storage.database import Record
 from foveate.server.storage.gradings import Adjudication, Grading
+from foveate.timestamps import utc_timestamp_of
 
 router = APIRouter(prefix="/api", tags=["gradings"], responses=refusals(404, 409))
-
-BatchId = Annotated[str | None, Query(pattern=r"^[0-9a-f]{32}$")]
 
 Made = TypeVar("Made")
 
@@ -198,8 +196,8 @@ def _gradings(services: Service, record: Record, grader: str) -> schemas.Grading
         gradings=[
             schemas.GradingBody(
                 grader=grading.grader,
-                begun=stamp(grading.begun),
-                done=None if grading.done is None else stamp(grading.done),
+                begun=utc_timestamp_of(grading.begun),
+                done=None if grading.done is None else utc_timestamp_of(grading.done),
                 photograph=grading.photograph if is_open or grading.grader == grader else None,
             )
             for grading in gradings
@@ -207,7 +205,9 @@ def _gradings(services: Service, record: Record, grader: str) -> schemas.Grading
         adjudication=None
         if adjudication is None
         else schemas.AdjudicationBody(
-            adjudicator=adjudication.adjudicator, source=adjudication.source, begun=stamp(adjudication.begun)
+            adjudicator=adjudication.adjudicator,
+            source=adjudication.source,
+            begun=utc_timestamp_of(adjudication.begun),
         ),
     )
 

@@ -23,7 +23,7 @@ from foveate.server import errors, schemas
 from foveate.server.errors import ServiceError
 from foveate.server.http import uploads
 from foveate.server.http.errors import Problem
-from foveate.server.http.routes import Id, Services, refusals, wait_for_io
+from foveate.server.http.routes import BatchId, Id, Services, refusals, wait_for_io
 from foveate.server.jobs.queue import Submission
 from foveate.server.review.checks import require_done, require_ended, require_lesion
 from foveate.server.review.measures import placed_grid
@@ -40,9 +40,7 @@ TYPES = ("image/jpeg", "image/png", "image/tiff", "application/octet-stream")
 LONGEST_WAIT = 60.0
 """Longest time that a request may wait for a result, in seconds."""
 
-BatchId = Annotated[str | None, Query(pattern=r"^[0-9a-f]{32}$")]
-
-UploadId = Annotated[str | None, Header(pattern=r"^[0-9a-f]{32}$")]
+UploadId = Annotated[schemas.Identifier | None, Header()]
 """The identifier that a photograph gets; a client whose answer was lost sends it again."""
 
 _UPLOAD = {
@@ -134,7 +132,7 @@ def listed(
     batch: BatchId = None,
     state: database.State | None = None,
     sort: Literal["submitted", "name", "burden", "count"] = "submitted",
-    lesion: Annotated[str | None, Query(pattern=r"^[A-Z0-9]{1,16}$")] = None,
+    lesion: Annotated[schemas.LesionCode | None, Query()] = None,
     grader: Annotated[schemas.Author | None, Query()] = None,
     order: Literal["asc", "desc"] = "asc",
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
-from foveate.server import errors
+from foveate.server import errors, schemas
 from foveate.server.http.routes import Code, Grader, Id, Services, refusals
 from foveate.server.review.checks import require_lesion
 from foveate.server.service import Service
@@ -23,7 +23,7 @@ router = APIRouter(prefix="/api/photographs/{id}", tags=["pictures"], responses=
 
 Number = Annotated[int, Path(ge=0, le=1_000_000)]
 
-Revision = Annotated[int | None, Query(ge=0, le=2**53, description="gives each revision its own address")]
+Revision = Annotated[schemas.Revision | None, Query(description="gives each revision its own address")]
 
 
 def _picture(kind: str) -> dict[int | str, dict[str, Any]]:

@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from foveate.server import schemas
 from foveate.server.http import guard
 from foveate.server.http.errors import Problem
-from foveate.server.http.routes import Services, refusals
+from foveate.server.http.routes import BatchId, Services, refusals
 from foveate.server.jobs import events
 from foveate.server.presenters import lesions_by_code
 from foveate.server.sessions import COOKIE, SESSION_SECONDS
@@ -110,8 +110,8 @@ def sign_out(request: Request, services: Services) -> Response:
 @router.get("/api/events", tags=["server"], response_class=StreamingResponse)
 async def stream_events(
     services: Services,
-    batch: Annotated[str | None, Query(pattern=r"^[0-9a-f]{32}$")] = None,
-    photograph: Annotated[str | None, Query(pattern=r"^[0-9a-f]{32}$")] = None,
+    batch: BatchId = None,
+    photograph: Annotated[schemas.Identifier | None, Query()] = None,
 ) -> StreamingResponse:
     """Stream events as they happen."""
     first = events.format_event("hello", {"version": version()})
