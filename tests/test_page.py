@@ -36,7 +36,6 @@ from tiny_page import (
 )
 
 from foveate.analysis import regions
-from foveate.writers import maps
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium; install Debian's package of that name")
 
@@ -1024,32 +1023,6 @@ def scripts(browser, address):
     page.goto(address)
     yield page
     page.close()
-
-
-def test_a_threshold_becomes_the_same_level_as_on_the_command_line(scripts):
-    thresholds = [
-        0.001,
-        0.0039,
-        0.004,
-        0.1,
-        1 / 3,
-        0.5,
-        0.502,
-        0.7,
-        254 / 255,
-        0.999,
-        1.0,
-        *np.linspace(0.01, 1, 50).tolist(),
-    ]
-    levels = scripts.evaluate(
-        """async (thresholds) => {
-          const {storedLevel} = await import("/page/js/thresholds.js");
-          return thresholds.map(storedLevel);
-        }""",
-        thresholds,
-    )
-
-    assert levels == [maps.level(threshold, "png") for threshold in thresholds]
 
 
 DRAW = """async ([stack, side, layers, reference]) => {

@@ -26,9 +26,9 @@ from foveate.writers import maps
 
 router = APIRouter(prefix="/api/photographs/{id}", tags=["findings"], responses=refusals(404, 409))
 
-LesionCode = Annotated[str, Query(pattern=r"^[A-Z0-9]{1,16}$")]
+LesionCode = Annotated[schemas.LesionCode, Query()]
 
-LevelNumber = Annotated[int, Query(ge=1, le=255)]
+LevelNumber = Annotated[schemas.Level, Query()]
 
 
 @router.get("/counts")
@@ -86,7 +86,7 @@ def regions(
     id: Id,
     lesion: LesionCode | None = None,
     level: LevelNumber | None = None,
-    threshold: Annotated[float | None, Query(gt=0, le=1, allow_inf_nan=False)] = None,
+    threshold: Annotated[schemas.Threshold | None, Query()] = None,
     sort: Literal["id", "area", "mean", "max"] = "id",
     order: Literal["asc", "desc"] = "asc",
     limit: Annotated[int, Query(ge=1, le=5000)] = 1000,
@@ -121,7 +121,7 @@ def regions(
     return schemas.Regions(
         total=len(entries),
         revision=record.revision,
-        regions=[_region(record, entry, maps_of[entry.region.lesion], verdicts) for entry in page],
+        regions=[_region(entry, maps_of[entry.region.lesion], verdicts) for entry in page],
     )
 
 
@@ -133,7 +133,7 @@ class _Map:
     stored: UInt8[np.ndarray, "H W"]
 
 
-def _region(record: Record, entry: ListedRegion, stored: _Map, verdicts: list[Edit]) -> schemas.RegionRow:
+def _region(entry: ListedRegion, stored: _Map, verdicts: list[Edit]) -> schemas.RegionRow:
     region, (row, column) = entry.region, entry.inside
     near = [edit for edit in verdicts if edit.lesion == region.lesion and _in_box(edit, region.box)]
     verdict = None
