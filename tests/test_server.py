@@ -25,8 +25,7 @@ from foveate.server.http import serving
 from foveate.server.jobs import queue, steady_clock, tasks, worker_pool
 from foveate.server.jobs.protocol import PredictTask, ReceiveTask
 from foveate.server.options import Limits, Options
-from foveate.server.storage import database as stored_photographs
-from foveate.server.storage import names
+from foveate.server.storage import counts, names
 from foveate.server.storage.data_dir import DataDir, PhotographDir
 from foveate.server.storage.database import Database
 
@@ -573,13 +572,13 @@ def test_a_photograph_is_not_moved_to_a_batch_that_is_deleted_meanwhile(client, 
 @pytest.mark.parametrize("change", ["thresholds", "stroke"])
 def test_a_change_of_a_photograph_that_is_deleted_meanwhile_is_404(client, monkeypatch, caplog, change):
     identifier = done(client)["id"]
-    put_current_counts = stored_photographs.put_current_counts
+    put_current_counts = counts.put_current_counts
 
     def late(connection, *arguments):
         connection.execute("DELETE FROM photographs WHERE id = ?", (identifier,))
         return put_current_counts(connection, *arguments)
 
-    monkeypatch.setattr(stored_photographs, "put_current_counts", late)
+    monkeypatch.setattr("foveate.server.review.corrections.put_current_counts", late)
     if change == "thresholds":
         refused = client.patch(f"/api/photographs/{identifier}", json={"thresholds": {"EX": 0.3}})
     else:

@@ -24,7 +24,7 @@ from foveate.server.review.agreement import Agreements, GradedCopies
 from foveate.server.review.corrections import Corrections
 from foveate.server.review.gradings import Gradings, starting_mask
 from foveate.server.review.measures import PhotographMeasures
-from foveate.server.storage import database
+from foveate.server.storage import journal
 from foveate.server.storage.database import Database
 from foveate.server.storage.gradings import grading_in
 
@@ -588,7 +588,7 @@ def test_an_adjudication_that_cannot_be_stored_as_a_whole_changes_nothing(review
         finish(client, copy)
     address = f"/api/photographs/{photograph}/corrections"
     before = client.get(address).json(), [mask(client, photograph, lesion) for lesion in ("EX", "MA")]
-    put_edit, stored = database.put_edit, []
+    put_edit, stored = journal.put_edit, []
 
     def put_one_edit(connection, identifier, edit):
         if stored:
@@ -597,7 +597,7 @@ def test_an_adjudication_that_cannot_be_stored_as_a_whole_changes_nothing(review
         put_edit(connection, identifier, edit)
 
     with monkeypatch.context() as patch:
-        patch.setattr(database, "put_edit", put_one_edit)
+        patch.setattr(journal, "put_edit", put_one_edit)
         body = {"adjudicator": "Carol"}
         assert client.post(f"/api/photographs/{photograph}/adjudication", json=body).status_code == 500
 

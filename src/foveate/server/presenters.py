@@ -18,8 +18,10 @@ from foveate.server.jobs.events import EventBroker
 from foveate.server.jobs.progress import ProgressRegister
 from foveate.server.review.gradings import Gradings
 from foveate.server.storage import gradings, tiles
-from foveate.server.storage.database import BatchRecord, CurrentCounts, Database, Record
+from foveate.server.storage.counts import CurrentCounts, current_counts_of
+from foveate.server.storage.database import BatchRecord, Database, Record
 from foveate.server.storage.facts import PhotographFacts, StoredFacts
+from foveate.server.storage.journal import corrected_lesions
 from foveate.timestamps import utc_timestamp_of
 
 
@@ -138,7 +140,7 @@ class Presenter:
         return utc_timestamp_of(record.finished + self._keep.total_seconds())
 
     def _result(self, record: Record) -> schemas.ResultBody:
-        facts, present = record.predicted, self._database.current_counts(record.id)
+        facts, present = record.predicted, current_counts_of(self._database, record.id)
         kinds = lesions_by_code(list(facts.lesions))
         lesion_results = {code: _lesion(record, kinds[code], present[code]) for code in facts.lesions}
         return schemas.ResultBody(
@@ -147,7 +149,7 @@ class Presenter:
             suggested_grid=_suggested_grid(facts),
             quality=list(facts.quality),
             revision=record.revision,
-            corrected=record.revision > 0 and bool(self._database.corrected_lesions(record.id)),
+            corrected=record.revision > 0 and bool(corrected_lesions(self._database, record.id)),
             lesions=lesion_results,
             burden=schemas.Burden(
                 count=record.count or 0, area_fraction=round(record.area_fraction or 0.0, 8)

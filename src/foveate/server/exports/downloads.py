@@ -36,6 +36,7 @@ from foveate.server.review.measures import PhotographMeasures
 from foveate.server.storage import names, refusals
 from foveate.server.storage.data_dir import DataDir
 from foveate.server.storage.database import Database, Record
+from foveate.server.storage.journal import corrected_lesions, edits_of
 from foveate.server.storage.remains import delete_remains
 from foveate.timestamps import utc_timestamp_of
 from foveate.version import version
@@ -158,7 +159,7 @@ class Exports:
 
         Its name depends on all that decides the files, Foveate's version included.
         """
-        edits = [edit for edit in self._database.edits(record.id) if not edit.undone]
+        edits = [edit for edit in edits_of(self._database, record.id) if not edit.undone]
         if (
             not edits
             and not record.thresholds
@@ -179,7 +180,7 @@ class Exports:
     def _export_task(self, record: Record, out: Path, scratch: Path) -> ExportTask:
         """Return the task that writes a photograph's files, after its corrected maps were written."""
         corrected = {
-            lesion: scratch / f"{lesion}.png" for lesion in self._database.corrected_lesions(record.id)
+            lesion: scratch / f"{lesion}.png" for lesion in corrected_lesions(self._database, record.id)
         }
         for lesion, path in corrected.items():
             atomic_files.write_file(path, maps.encode(self._corrections.corrected(record, lesion), "png"))
@@ -209,7 +210,7 @@ class Exports:
 
     def journal(self, record: Record) -> Journal | None:
         """Return the journal of a photograph's corrections; None if nobody has corrected it."""
-        edits = [edit for edit in self._database.edits(record.id) if not edit.undone]
+        edits = [edit for edit in edits_of(self._database, record.id) if not edit.undone]
         if not edits:
             return None
         return Journal(
@@ -357,7 +358,7 @@ class Exports:
         corrected = [
             record
             for record in map(self._gradings.as_decided, records)
-            if record.reviewed or self._database.corrected_lesions(record.id)
+            if record.reviewed or corrected_lesions(self._database, record.id)
         ]
         if not corrected:
             raise errors.not_ready("none of these photographs is corrected or reviewed yet")

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from foveate.server.review.agreement import LesionPair, PairSummary
-from foveate.server.storage.database import CurrentCounts, Record
+from foveate.server.storage.counts import CurrentCounts
+from foveate.server.storage.database import Record
 from foveate.timestamps import utc_timestamp_of
 from foveate.writers import tables
 

@@ -22,8 +22,9 @@ from foveate.server.review.edits import patch_of
 from foveate.server.review.layers import changed_px
 from foveate.server.review.measures import PhotographMeasures, field_of, placed_grid
 from foveate.server.storage.data_dir import DataDir
-from foveate.server.storage.database import Database, Edit, Record
+from foveate.server.storage.database import Database, Record
 from foveate.server.storage.facts import StrokeDetails, VerdictDetails
+from foveate.server.storage.journal import Edit, corrected_lesions, edits_of, edits_with_pixels
 from foveate.server.storage.tiles import Packs
 from foveate.timestamps import utc_timestamp, utc_timestamp_of
 from foveate.version import version
@@ -175,7 +176,7 @@ class Reports:
         result = body.result
         assert result is not None, "asked of a photograph that is not done"
         plain, annotated = self._pictures(record)
-        edits = [edit for edit in self._database.edits(record.id) if not edit.undone]
+        edits = [edit for edit in edits_of(self._database, record.id) if not edit.undone]
         burden = None if record.grid is None else self._measures.grid_burden(record)
         return PhotographReport(
             title=record.name,
@@ -254,10 +255,10 @@ class Reports:
         change no pixel of a layer are left out.
         """
         changed = {}
-        for lesion in self._database.corrected_lesions(record.id):
+        for lesion in corrected_lesions(self._database, record.id):
             model = self._measures.stored_map(record, lesion, "model")
             level = record.level(lesion)
-            for edit in self._database.edits_with_pixels(record.id, lesion):
+            for edit in edits_with_pixels(self._database, record.id, lesion):
                 before, after = patch_of(edit, edit.before), patch_of(edit, edit.after)
                 assert before is not None
                 assert after is not None

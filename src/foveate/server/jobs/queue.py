@@ -37,8 +37,9 @@ from foveate.server.jobs.steady_clock import SteadyClock
 from foveate.server.jobs.worker_pool import CancelledError, LostError, TooSlowError, Worker, WorkerPool
 from foveate.server.monitoring import Metrics
 from foveate.server.options import Limits
-from foveate.server.review.current_counts import current_counts_of
+from foveate.server.review.current_counts import uncorrected_counts
 from foveate.server.storage import names, refusals
+from foveate.server.storage.counts import finish
 from foveate.server.storage.data_dir import DataDir, PhotographDir
 from foveate.server.storage.database import Database, NewPhotograph, Record
 from foveate.server.storage.facts import Failure
@@ -457,8 +458,8 @@ class JobQueue:
         if latest is None:
             return
         facts, counts = prediction.facts, prediction.counts
-        current = current_counts_of(replace(latest, facts=facts), counts)
-        finished = self._database.finish(record.id, facts, counts, current, time.time())
+        current = uncorrected_counts(replace(latest, facts=facts), counts)
+        finished = finish(self._database, record.id, facts, counts, current, now=time.time())
         self._metrics.photograph_finished(seconds, "done")
         if finished is not None:
             self._on_result(record.id)

@@ -28,7 +28,7 @@ from foveate.server.review.current_counts import (
     apply_and_count,
     count_corrected,
     counts_at,
-    current_counts_of,
+    uncorrected_counts,
 )
 from foveate.server.review.edits import (
     LABEL_OF,
@@ -44,10 +44,17 @@ from foveate.server.review.gradings import Gradings
 from foveate.server.review.layers import Layer, Patch
 from foveate.server.review.region_list import contains, region_at
 from foveate.server.review.strokes import PixelMask
-from foveate.server.storage import database
+from foveate.server.storage import database, journal
 from foveate.server.storage.cache import MapCache
+from foveate.server.storage.counts import (
+    CurrentCounts,
+    current_counts_of,
+    level_counts_of,
+    put_current_counts,
+)
 from foveate.server.storage.data_dir import DataDir
-from foveate.server.storage.database import CurrentCounts, Database, Edit, Record
+from foveate.server.storage.database import Database, Record
+from foveate.server.storage.journal import Edit, corrected_lesions, edit_at, edits_of, edits_with_pixels
 from foveate.writers import maps
 
 
@@ -96,7 +103,7 @@ class Corrections:
 
         def make() -> Layer:
             patches = [
-                patch_of(edit, edit.after) for edit in self._database.edits_with_pixels(record.id, lesion)
+                patch_of(edit, edit.after) for edit in edits_with_pixels(self._database, record.id, lesion)
             ]
             return Layer(self.model(record, lesion), [patch for patch in patches if patch is not None])
 
@@ -104,7 +111,7 @@ class Corrections:
 
     def is_corrected(self, record: Record, lesion: str) -> bool:
         """Return whether any pixel of a lesion is corrected."""
-        return record.revision > 0 and lesion in self._database.corrected_lesions(record.id)
+        return record.revision > 0 and lesion in corrected_lesions(self._database, record.id)
 
     def lock(self, identifier: str) -> AbstractContextManager[object]:
         """Return the lock of a photograph's journal and thresholds; hold it to read and then change them.
@@ -217,7 +224,7 @@ class Corrections:
 
     def _next_number(self, identifier: str) -> int:
         """Return the number of the next step of a journal."""
-        return 1 + sum(not edit.undone for edit in self._database.edits(identifier))
+        return 1 + sum(not edit.undone for edit in edits_of(self._database, identifier))
 
     def _new_change(self, record: Record, new: NewEdit, number: int, author: str) -> _Change:
         """Return a new edit with its number, and with what it changes."""
@@ -233,10 +240,10 @@ class Corrections:
         """
         with self.lock(identifier):
             record = self._ready(identifier, revision)
-            done = [edit for edit in self._database.edits(identifier) if not edit.undone]
+            done = [edit for edit in edits_of(self._database, identifier) if not edit.undone]
             if not done:
                 raise errors.not_ready("there is nothing to undo")
-            last = self._database.edit(identifier, done[-1].number)
+            last = edit_at(self._database, identifier, done[-1].number)
             after = patch_of(last, last.before)
             change = _Change(edit=replace(last, undone=True), after=after)
             return self._commit(record, [change], new=False)
@@ -249,10 +256,10 @@ class Corrections:
         """
         with self.lock(identifier):
             record = self._ready(identifier, revision)
-            undone = [edit for edit in self._database.edits(identifier) if edit.undone]
+            undone = [edit for edit in edits_of(self._database, identifier) if edit.undone]
             if not undone:
                 raise errors.not_ready("there is nothing to redo")
-            first = self._database.edit(identifier, undone[0].number)
+            first = edit_at(self._database, identifier, undone[0].number)
             after = patch_of(first, first.after)
             change = _Change(edit=replace(first, undone=False), after=after)
             return self._commit(record, [change], new=False)
@@ -265,11 +272,13 @@ class Corrections:
         """
         with self.lock(identifier):
             record = self._ready(identifier, None)
-            counts = {lesion: self._database.counts(identifier, lesion) for lesion in record.lesions}
-            current = current_counts_of(record, counts)
+            counts = {
+                lesion: level_counts_of(self._database, identifier, lesion) for lesion in record.lesions
+            }
+            current = uncorrected_counts(record, counts)
             with self._database.change() as connection:
-                database.drop_edits(connection, identifier)
-                database.put_current_counts(connection, identifier, current)
+                journal.drop_edits(connection, identifier)
+                put_current_counts(connection, identifier, current)
                 changed = database.put(connection, identifier, revision=record.revision + 1)
             self._memory.forget(identifier, "layer")
             return EditResult(record=_require_existing(changed))
@@ -288,7 +297,7 @@ class Corrections:
             current = {lesion: self.current_counts(with_thresholds, lesion) for lesion in record.lesions}
             with self._database.change() as connection:
                 database.put(connection, identifier, thresholds=dict(thresholds))
-                database.put_current_counts(connection, identifier, current)
+                put_current_counts(connection, identifier, current)
                 changed = database.put(connection, identifier)
             return _require_existing(changed)
 
@@ -318,10 +327,10 @@ class Corrections:
             with self._database.change() as connection:
                 for edit in (change.edit for change in changes):
                     if new:
-                        database.put_edit(connection, record.id, edit)
+                        journal.put_edit(connection, record.id, edit)
                     else:
-                        database.mark_undone(connection, record.id, edit.number, undone=edit.undone)
-                database.put_current_counts(connection, record.id, current)
+                        journal.mark_undone(connection, record.id, edit.number, undone=edit.undone)
+                put_current_counts(connection, record.id, current)
                 also(connection)
                 changed = database.put(connection, record.id, revision=record.revision + bool(changes))
             for lesion, layer in layers.items():
@@ -336,7 +345,7 @@ class Corrections:
         self, record: Record, changes: Sequence[_Change], layers: Mapping[str, Layer]
     ) -> dict[str, CurrentCounts]:
         """Apply changes to the layers of their lesions, and return the new counts of these lesions."""
-        earlier = self._database.current_counts(record.id) if layers else {}
+        earlier = current_counts_of(self._database, record.id) if layers else {}
         return {
             change.edit.lesion: apply_and_count(
                 *(record, change.edit.lesion, layers[change.edit.lesion], change.after),
@@ -352,7 +361,7 @@ class Corrections:
         """Return the counts of a lesion at its current threshold."""
         if self.is_corrected(record, lesion):
             return count_corrected(record, lesion, self.corrected(record, lesion))
-        counts = self._database.counts(record.id, lesion)
+        counts = level_counts_of(self._database, record.id, lesion)
         return counts_at(counts, record.level(lesion))
 
     def verdicts(self, identifier: str) -> list[Edit]:
@@ -360,7 +369,7 @@ class Corrections:
 
         A whole mask replaces the verdicts on its lesion that were given before it.
         """
-        edits = [edit for edit in self._database.edits(identifier) if not edit.undone]
+        edits = [edit for edit in edits_of(self._database, identifier) if not edit.undone]
         last_masks = {edit.lesion: edit.number for edit in edits if edit.kind == "mask"}
         verdicts = [
             edit for edit in edits if edit.kind == "verdict" and edit.number > last_masks.get(edit.lesion, 0)

@@ -15,7 +15,8 @@ from jaxtyping import UInt8
 from foveate.analysis import component_tree
 from foveate.analysis.component_tree import RegionCounts
 from foveate.server.review.layers import Layer, Patch
-from foveate.server.storage.database import CurrentCounts, Record
+from foveate.server.storage.counts import CurrentCounts
+from foveate.server.storage.database import Record
 from foveate.server.storage.facts import LevelCounts
 from foveate.types import Box
 
@@ -31,7 +32,7 @@ def level_counts(counts: RegionCounts) -> LevelCounts:
     )
 
 
-def current_counts_of(record: Record, counts: Mapping[str, LevelCounts]) -> dict[str, CurrentCounts]:
+def uncorrected_counts(record: Record, counts: Mapping[str, LevelCounts]) -> dict[str, CurrentCounts]:
     """Return the counts of each lesion of a result that nobody has corrected, at its current threshold.
 
     Args:

@@ -24,8 +24,9 @@ from jaxtyping import Bool
 from foveate.paths import name_key
 from foveate.server import errors
 from foveate.server.review.checks import require_done
-from foveate.server.review.current_counts import current_counts_of
+from foveate.server.review.current_counts import uncorrected_counts
 from foveate.server.storage import gradings as stored
+from foveate.server.storage.counts import level_counts_of
 from foveate.server.storage.data_dir import DataDir
 from foveate.server.storage.database import Database, Record
 from foveate.server.storage.gradings import Adjudication, Grading
@@ -131,8 +132,8 @@ class Gradings:
             photograph=uuid.uuid4().hex, original=record.id, grader=grader, begun=time.time(), done=None
         )
         copy = self._data_dir.photograph(grading.photograph)
-        counts = {lesion: self._database.counts(record.id, lesion) for lesion in record.lesions}
-        current = current_counts_of(replace(record, thresholds={}), counts)
+        counts = {lesion: level_counts_of(self._database, record.id, lesion) for lesion in record.lesions}
+        current = uncorrected_counts(replace(record, thresholds={}), counts)
         try:
             self._data_dir.copy(self._data_dir.photograph(record.id), copy)
             added = stored.add_grading(self._database, grading, current)

@@ -23,7 +23,9 @@ from foveate.server.review.checks import require_lesion
 from foveate.server.review.edits import Attribution, EditResult, RegionVerdict, Stroke
 from foveate.server.review.measures import LayerName
 from foveate.server.service import Service
+from foveate.server.storage.counts import current_counts_of
 from foveate.server.storage.database import Record
+from foveate.server.storage.journal import edits_of
 from foveate.timestamps import utc_timestamp_of
 
 router = APIRouter(prefix="/api/photographs/{id}", tags=["corrections"], responses=refusals(404, 409))
@@ -136,7 +138,7 @@ def _edit_body(services: Service, changed: EditResult) -> schemas.CorrectionStat
 
 def state_of(services: Service, record: Record) -> schemas.CorrectionState:
     """Return the state of a photograph's corrections."""
-    edits = services.database.edits(record.id)
+    edits = edits_of(services.database, record.id)
     done = [edit for edit in edits if not edit.undone]
     return schemas.CorrectionState(
         revision=record.revision,
@@ -164,7 +166,7 @@ def state_of(services: Service, record: Record) -> schemas.CorrectionState:
 
 
 def _lesion(services: Service, record: Record, lesion: str) -> schemas.CorrectedLesion:
-    present = services.database.current_counts(record.id)[lesion]
+    present = current_counts_of(services.database, record.id)[lesion]
     added = removed = 0
     if services.corrections.is_corrected(record, lesion):
         layer = services.corrections.layer(record, lesion)

@@ -20,7 +20,9 @@ from foveate.server.review.current_counts import level_counts
 from foveate.server.review.measures import LayerName
 from foveate.server.review.region_list import ListedRegion, contains, region_at
 from foveate.server.service import Service
-from foveate.server.storage.database import Edit, Record
+from foveate.server.storage.counts import level_counts_of
+from foveate.server.storage.database import Record
+from foveate.server.storage.journal import Edit
 from foveate.types import Box
 from foveate.writers import maps
 
@@ -55,7 +57,7 @@ class CachedCounts:
 def _counts(services: Service, record: Record, lesion: str, layer: LayerName) -> schemas.LesionCounts:
     smallest = record.lesions[lesion].minimum_area_px
     if layer == "model" or not services.corrections.is_corrected(record, lesion):
-        stored_counts = services.database.counts(record.id, lesion)
+        stored_counts = level_counts_of(services.database, record.id, lesion)
         unchanged = [0] * component_tree.LEVELS
         return schemas.LesionCounts(
             minimum_area_px=smallest,

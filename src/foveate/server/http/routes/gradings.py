@@ -20,8 +20,10 @@ from foveate.server.review.agreement import GradedCopies, LesionPair, PairSummar
 from foveate.server.review.gradings import Mask, Store, are_done, starting_mask
 from foveate.server.service import Service
 from foveate.server.storage import gradings as stored
+from foveate.server.storage.counts import current_counts_of
 from foveate.server.storage.database import Record
 from foveate.server.storage.gradings import Adjudication, Grading
+from foveate.server.storage.journal import edits_of
 from foveate.timestamps import utc_timestamp_of
 
 router = APIRouter(prefix="/api", tags=["gradings"], responses=refusals(404, 409))
@@ -163,13 +165,13 @@ def _finished(record: Record, services: Service, gradings: Sequence[Grading]) ->
     finished = []
     for grading in gradings:
         copy = services.record(grading.photograph)
-        counts = services.database.current_counts(copy.id)
+        counts = current_counts_of(services.database, copy.id)
         finished.append(
             FinishedGrading(record=copy, name=grading.grader, role="grader", done=grading.done, counts=counts)
         )
     adjudication = services.gradings.adjudication(record)
     if adjudication is not None:
-        counts = services.database.current_counts(record.id)
+        counts = current_counts_of(services.database, record.id)
         done = _decided(services, record, adjudication) if record.reviewed else None
         name = adjudication.adjudicator
         finished.append(
@@ -182,7 +184,7 @@ def _decided(services: Service, record: Record, adjudication: Adjudication) -> f
     """Return when a decision was marked as reviewed; if that was not recorded, when it was last edited."""
     if record.reviewed_at is not None:
         return record.reviewed_at
-    edits = [edit.time for edit in services.database.edits(record.id) if not edit.undone]
+    edits = [edit.time for edit in edits_of(services.database, record.id) if not edit.undone]
     return max([adjudication.begun, *edits])
 
 
