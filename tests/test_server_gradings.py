@@ -20,12 +20,12 @@ from tiny_server import done, grey, png
 from foveate.metrics import cohen_kappa
 from foveate.server.errors import ServiceError
 from foveate.server.review import agreement
-from foveate.server.review.agreement import Agreements, GradedCopies
+from foveate.server.review import gradings as all_gradings
+from foveate.server.review.agreement import Agreements
 from foveate.server.review.corrections import Corrections
-from foveate.server.review.gradings import Gradings, starting_mask
+from foveate.server.review.gradings import GradedCopies, Gradings, starting_mask
 from foveate.server.review.measures import PhotographMeasures
 from foveate.server.storage import journal
-from foveate.server.storage.database import Database
 from foveate.server.storage.gradings import grading_in
 
 COUNTS = st.integers(0, 30)
@@ -400,14 +400,14 @@ def test_what_is_deleted_while_a_table_is_made_is_left_out_as_a_whole(graded, mo
     deleted, _ = (both_done(graded, name=f"{name}.png", batch=batch)[0] for name in ("deleted", "left"))
 
     def deletes(read):
-        def read_and_delete(self, *arguments):
-            part = read(self, *arguments)
+        def read_and_delete(*arguments):
+            part = read(*arguments)
             graded.service.jobs.delete(deleted)
             return part
 
         return read_and_delete
 
-    for owner, name in ((Database, "current_counts"), (PhotographMeasures, "traced")):
+    for owner, name in ((all_gradings, "current_counts_of"), (PhotographMeasures, "traced")):
         monkeypatch.setattr(owner, name, deletes(getattr(owner, name)))
     answer = graded.get(f"/api/gradings/{table}", params={"batch": batch})
 

@@ -15,7 +15,8 @@ from tiny_server import done, picture, submit, waited
 from foveate import atomic_files
 from foveate.errors import OutputError
 from foveate.server.errors import ServiceError
-from foveate.server.exports.grading_tables import FinishedGrading, gradings_csv
+from foveate.server.exports.grading_tables import gradings_csv
+from foveate.server.review.gradings import FinishedGrading
 from foveate.server.storage import gradings, migrations
 from foveate.server.storage.counts import CurrentCounts, current_counts_of, level_counts_of
 from foveate.server.storage.data_dir import DataDir

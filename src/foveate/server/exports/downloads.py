@@ -16,9 +16,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+
 from foveate import atomic_files, lesions
 from foveate.paths import is_file, is_folder
-from foveate.server import errors, schemas
+from foveate.server import errors
 from foveate.server.exports import burden_table, photograph_table
 from foveate.server.exports.renaming import Entry, renamed
 from foveate.server.jobs.protocol import (
@@ -31,6 +34,7 @@ from foveate.server.jobs.protocol import (
 from foveate.server.jobs.queue import JobQueue
 from foveate.server.review.checks import require_grid
 from foveate.server.review.corrections import Corrections
+from foveate.server.review.etdrs import GridBurden
 from foveate.server.review.gradings import Gradings
 from foveate.server.review.measures import PhotographMeasures
 from foveate.server.storage import names, refusals
@@ -40,7 +44,7 @@ from foveate.server.storage.journal import corrected_lesions, edits_of
 from foveate.server.storage.remains import delete_remains
 from foveate.timestamps import utc_timestamp_of
 from foveate.version import version
-from foveate.writers import maps, result_paths, tables
+from foveate.writers import maps, overlays, result_paths, tables
 from foveate.writers import page as pages
 from foveate.writers.results import NOTICE, Provenance, SummaryRow
 
@@ -126,6 +130,29 @@ class Exports:
                 self._readers[folder] -= 1
                 if not self._readers[folder]:
                     del self._readers[folder]
+
+    def overlay(self, record: Record, width: int | None) -> bytes:
+        """Return the photograph with the current outlines of all lesions as JPEG.
+
+        Args:
+            record: the photograph.
+            width: width of the picture, px; the photograph's own if it is smaller, or for None.
+
+        Raises:
+            ServiceError: as `results`.
+        """
+        with self.results(record) as folder:
+            corrected = folder / CORRECTED
+            source = corrected if is_folder(corrected) else folder
+            content = (source / result_paths.overlay_file(record.key)).read_bytes()
+        if width is None or width >= record.width:
+            return content
+        decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        assert decoded is not None
+        picture = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
+        height = max(1, round(len(picture) * width / picture.shape[1]))
+        scaled = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+        return overlays.jpeg(scaled.astype(np.uint8))
 
     def _folder(self, record: Record) -> Path:
         """Return the folder of a photograph's files, which are written unless they exist already."""
@@ -265,7 +292,7 @@ class Exports:
         )
         return burden_table.etdrs_csv((key, burden) for key, burden in burdens if burden is not None)
 
-    def _burden(self, record: Record) -> schemas.GridBurden | None:
+    def _burden(self, record: Record) -> GridBurden | None:
         """Return the burden by ETDRS field as it is now; None if no grid is placed.
 
         Raises:

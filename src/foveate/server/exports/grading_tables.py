@@ -5,11 +5,9 @@ Ignores: how anything is counted.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 from foveate.server.review.agreement import LesionPair, PairSummary
-from foveate.server.storage.counts import CurrentCounts
-from foveate.server.storage.database import Record
+from foveate.server.review.gradings import FinishedGrading
 from foveate.timestamps import utc_timestamp_of
 from foveate.writers import tables
 
@@ -56,21 +54,6 @@ SUMMARY_COLUMNS = (
     "dice",
     "mean_dice",
 )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FinishedGrading:
-    """The result of one person's grading or adjudication of a photograph."""
-
-    record: Record
-    """The copy that the person worked on; for an adjudicator, the photograph itself."""
-    name: str
-    role: str
-    """'grader' or 'adjudicator'."""
-    done: float | None
-    """Seconds since 1970; None for an adjudicator who has not marked the photograph as reviewed."""
-    counts: dict[str, CurrentCounts]
-    """Lesion -> its current counts."""
 
 
 def gradings_csv(gradings: Iterable[FinishedGrading]) -> bytes:

@@ -15,10 +15,10 @@ from jaxtyping import UInt8
 from foveate.server import errors, schemas
 from foveate.server.errors import ServiceError
 from foveate.server.exports import report_pictures
-from foveate.server.presenters import Presenter
 from foveate.server.review.checks import require_done
 from foveate.server.review.corrections import Corrections
 from foveate.server.review.edits import patch_of
+from foveate.server.review.etdrs import GridBurden
 from foveate.server.review.layers import changed_px
 from foveate.server.review.measures import PhotographMeasures, field_of, placed_grid
 from foveate.server.storage.data_dir import DataDir
@@ -126,14 +126,14 @@ class Reports:
         *,
         corrections: Corrections,
         measures: PhotographMeasures,
-        presenter: Presenter,
+        describe: Callable[[Record], schemas.PhotographBody],
     ) -> None:
         self._database = database
         self._data_dir = data_dir
         self._packs = packs
         self._corrections = corrections
         self._measures = measures
-        self._presenter = presenter
+        self._describe = describe
 
     def report(self, record: Record) -> PhotographReport:
         """Return the report of a photograph as it is now; all of it is of one moment.
@@ -172,7 +172,7 @@ class Reports:
         return record
 
     def _page(self, record: Record) -> PhotographReport:
-        body = self._presenter.photograph(record)
+        body = self._describe(record)
         result = body.result
         assert result is not None, "asked of a photograph that is not done"
         plain, annotated = self._pictures(record)
@@ -278,8 +278,7 @@ class Reports:
         }
         annotated = report_pictures.outline(plain, masks)
         if record.grid is not None:
-            grid = placed_grid(record, schemas.GridBody.model_validate(record.grid.model_dump()))
-            annotated = report_pictures.draw_grid(annotated, grid, crop)
+            annotated = report_pictures.draw_grid(annotated, placed_grid(record, record.grid), crop)
         return plain, annotated
 
 
@@ -294,7 +293,7 @@ def _remark(missing: int, total: int) -> str:
     )
 
 
-def _facts(body: schemas.PhotographBody, burden: schemas.GridBurden | None) -> tuple[str, ...]:
+def _facts(body: schemas.PhotographBody, burden: GridBurden | None) -> tuple[str, ...]:
     """Return the facts that the head of the page lists besides the name."""
     spacing = "scale not known" if body.spacing_mm is None else f"{body.spacing_mm:g} mm per pixel"
     unstated = ["eye not stated"] if burden is None else []
@@ -420,7 +419,7 @@ def _changed_area(changed: Sequence[tuple[int, int]], spacing: float | None) -> 
 
 
 def _grid_table(
-    burden: schemas.GridBurden, lesions: Mapping[str, schemas.LesionResult], spacing: float | None
+    burden: GridBurden, lesions: Mapping[str, schemas.LesionResult], spacing: float | None
 ) -> GridTable:
     scale = (
         "scale from the photograph's pixel spacing"
@@ -430,10 +429,7 @@ def _grid_table(
     rows = [
         (
             name.replace("_", " "),
-            *(
-                _cell(field.lesions[code]["count"], field.lesions[code]["area_px"], spacing)
-                for code in lesions
-            ),
+            *(_cell(field.lesions[code].count, field.lesions[code].area_px, spacing) for code in lesions),
         )
         for name, field in burden.fields.items()
     ]
@@ -444,7 +440,7 @@ def _grid_table(
     )
 
 
-def _placed(burden: schemas.GridBurden) -> str:
+def _placed(burden: GridBurden) -> str:
     """Return who placed the grid's fovea and disc."""
     match burden.placed_by_program:
         case []:

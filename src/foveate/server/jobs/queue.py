@@ -359,6 +359,13 @@ class JobQueue:
             self._events.publish("deleted", {"id": each, "batch": record.batch})  # copies are in the same one
         return bool(deleted)
 
+    def delete_batch(self, batch: str) -> None:
+        """Delete a batch with all its photographs, those submitted meanwhile included."""
+        while not self._database.delete_batch(batch):
+            for identifier in self._database.identifiers(batch):
+                self.delete(identifier)
+        self._events.publish("batch-deleted", {"id": batch})
+
     # Working
 
     def _start_thread(self, work: Callable[..., None], *arguments: object) -> None:

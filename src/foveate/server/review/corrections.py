@@ -42,8 +42,9 @@ from foveate.server.review.edits import (
 )
 from foveate.server.review.gradings import Gradings
 from foveate.server.review.layers import Layer, Patch
-from foveate.server.review.region_list import contains, region_at
+from foveate.server.review.region_list import region_at
 from foveate.server.review.strokes import PixelMask
+from foveate.server.review.verdicts import in_region
 from foveate.server.storage import database, journal
 from foveate.server.storage.cache import MapCache
 from foveate.server.storage.counts import (
@@ -54,6 +55,7 @@ from foveate.server.storage.counts import (
 )
 from foveate.server.storage.data_dir import DataDir
 from foveate.server.storage.database import Database, Record
+from foveate.server.storage.facts import LevelCounts
 from foveate.server.storage.journal import Edit, corrected_lesions, edit_at, edits_of, edits_with_pixels
 from foveate.writers import maps
 
@@ -64,6 +66,30 @@ class _Change:
 
     edit: Edit
     after: Patch | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CorrectedCounts:
+    """The counts of a lesion at its current threshold, and what corrections changed in its mask."""
+
+    current: CurrentCounts
+    added_px: int
+    """Number of pixels of the corrected mask that are not in the model's."""
+    erased_px: int
+    """Number of pixels of the model's mask that are not in the corrected one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CorrectionState:
+    """The state of a photograph's corrections."""
+
+    revision: int
+    edits: list[Edit]
+    """The steps that are not undone, the earliest first."""
+    can_redo: bool
+    lesions: Mapping[str, CorrectedCounts]
+    verdicts: list[Edit]
+    """As `Corrections.verdicts`."""
 
 
 class Corrections:
@@ -357,12 +383,34 @@ class Corrections:
 
     # The state
 
+    def state(self, record: Record) -> CorrectionState:
+        """Return the state of a photograph's corrections."""
+        edits = edits_of(self._database, record.id)
+        current = current_counts_of(self._database, record.id)
+        return CorrectionState(
+            revision=record.revision,
+            edits=[edit for edit in edits if not edit.undone],
+            can_redo=any(edit.undone for edit in edits),
+            lesions={lesion: self._corrected(record, lesion, current[lesion]) for lesion in record.lesions},
+            verdicts=self.verdicts(record.id),
+        )
+
+    def _corrected(self, record: Record, lesion: str, current: CurrentCounts) -> CorrectedCounts:
+        if not self.is_corrected(record, lesion):
+            return CorrectedCounts(current=current, added_px=0, erased_px=0)
+        layer = self.layer(record, lesion)
+        added, erased = layer.added_px(current.level), layer.removed_px(current.level)
+        return CorrectedCounts(current=current, added_px=added, erased_px=erased)
+
+    def model_counts(self, record: Record, lesion: str) -> LevelCounts:
+        """Return the counts of a lesion at all levels of the model's map."""
+        return level_counts_of(self._database, record.id, lesion)
+
     def current_counts(self, record: Record, lesion: str) -> CurrentCounts:
         """Return the counts of a lesion at its current threshold."""
         if self.is_corrected(record, lesion):
             return count_corrected(record, lesion, self.corrected(record, lesion))
-        counts = level_counts_of(self._database, record.id, lesion)
-        return counts_at(counts, record.level(lesion))
+        return counts_at(self.model_counts(record, lesion), record.level(lesion))
 
     def verdicts(self, identifier: str) -> list[Edit]:
         """Return the verdicts that are not undone, replaced or withdrawn, the earliest first.
@@ -389,8 +437,7 @@ class Corrections:
         if pixels is None:
             where = f"region of {verdict.lesion} at pixel ({verdict.x}, {verdict.y})"
             raise errors.not_found(where, errors.BELOW_THRESHOLD)
-        replaces = [edit.number for edit in earlier if contains(pixels, edit.verdict.y, edit.verdict.x)]
-        return pixels, replaces
+        return pixels, [edit.number for edit in in_region(earlier, verdict.lesion, pixels)]
 
     def _patch(self, record: Record, lesion: str, covered: PixelMask | None, label: np.uint8) -> Patch | None:
         """Return the patch that gives some pixels a label and leaves the others of its box as they are."""

@@ -7,6 +7,7 @@ Shape letters: H W photograph, P pixels.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -116,6 +117,40 @@ class References:
             return None
         count, _ = cv2.connectedComponents(pyramid.finest, connectivity=8)
         return ReferenceMask(mask_px=int(np.count_nonzero(pyramid.finest)), regions=count - 1)
+
+    def listed(self, record: Record) -> dict[str, dict[str, ReferenceMask]]:
+        """Return name -> lesion -> the size of its mask; masks deleted meanwhile are left out."""
+        listed = {}
+        for name, lesions in self.names(record).items():
+            sizes = {lesion: self.size(record, name, lesion) for lesion in lesions}
+            masks = {lesion: size for lesion, size in sizes.items() if size is not None}
+            if masks:
+                listed[name] = masks
+        return listed
+
+    def agreements(
+        self, record: Record, name: str, stored: Callable[[str], UInt8[np.ndarray, "H W"]]
+    ) -> dict[str, tuple[Int64[np.ndarray, " 256"], Int64[np.ndarray, " 256"], Int64[np.ndarray, " 256"]]]:
+        """Return lesion -> its agreement with the masks of a name, as `agreement`.
+
+        Masks of lesions that the result lacks, since another model made it, are left out.
+
+        Args:
+            record: the photograph, which is done.
+            name: name of the masks.
+            stored: lesion -> the map to compare.
+
+        Raises:
+            ServiceError: 'not_found': there are no masks of that name.
+        """
+        lesions = self.names(record).get(name)
+        if lesions is None:
+            raise errors.not_found("reference mask")
+        return {
+            lesion: self.agreement(record, name, lesion, stored(lesion))
+            for lesion in lesions
+            if lesion in record.lesions
+        }
 
     def agreement(
         self, record: Record, name: str, lesion: str, stored: UInt8[np.ndarray, "H W"]

@@ -1,4 +1,4 @@
-"""Database record -> API response.
+"""Photographs and batches -> bodies of the API.
 
 Knows:   which column of a record becomes which key, and how times are written.
 Ignores: who sends the request.
@@ -106,6 +106,11 @@ class Presenter:
         bodies = (self._photograph_if_there(record, positions) for record in records)
         return [body for body in bodies if body is not None]
 
+    def page(self, records: Sequence[Record], total: int) -> schemas.Photographs:
+        """Return a page of a list of `total` photographs, without those deleted in the meantime."""
+        photographs = self.photographs(records)
+        return schemas.Photographs(photographs=photographs, total=total - len(records) + len(photographs))
+
     def _photograph_if_there(
         self, record: Record, positions: Mapping[str, int] | None = None
     ) -> schemas.PhotographBody | None:
@@ -125,6 +130,10 @@ class Presenter:
             created=utc_timestamp_of(record.created),
             photographs=self._database.states(record.id),
         )
+
+    def batches(self, records: Sequence[BatchRecord]) -> schemas.Batches:
+        """Return the list of all batches."""
+        return schemas.Batches(batches=[self.batch(record) for record in records])
 
     def _grading(self, record: Record) -> schemas.OwnGrading | None:
         grading = gradings.grading_in(self._database, record.id)
