@@ -26,6 +26,7 @@ from foveate.server.review.corrections import Corrections
 from foveate.server.review.gradings import GradedCopies, Gradings, starting_mask
 from foveate.server.review.measures import PhotographMeasures
 from foveate.server.storage import journal
+from foveate.server.storage.database import Database
 from foveate.server.storage.gradings import grading_in
 
 COUNTS = st.integers(0, 30)
@@ -778,14 +779,14 @@ def test_a_grading_is_not_marked_as_done_while_it_is_deleted(graded, monkeypatch
 
 def test_a_grading_that_begins_while_its_photograph_is_deleted_is_deleted_too(graded, monkeypatch):
     photograph = done(graded)["id"]
-    delete, copies = database.Database.delete, []
+    delete, copies = Database.delete, []
 
     def begin_and_delete(self, identifier):
         if not copies:
             copies.append(begin(graded, photograph, "Ann")["id"])
         return delete(self, identifier)
 
-    monkeypatch.setattr(database.Database, "delete", begin_and_delete)
+    monkeypatch.setattr(Database, "delete", begin_and_delete)
 
     assert graded.service.jobs.delete(photograph)  # as with its batch
 

@@ -18,7 +18,7 @@ from foveate.server.errors import ServiceError
 from foveate.server.exports.grading_tables import gradings_csv
 from foveate.server.review.gradings import FinishedGrading
 from foveate.server.storage import gradings, migrations
-from foveate.server.storage.counts import CurrentCounts, current_counts_of, level_counts_of
+from foveate.server.storage.counts import CurrentCounts, current_counts_of, finish, level_counts_of
 from foveate.server.storage.data_dir import DataDir
 from foveate.server.storage.database import Database, Query
 from foveate.server.storage.facts import LevelCounts, PhotographFacts
