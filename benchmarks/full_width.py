@@ -20,10 +20,10 @@ import torch
 from foveate import nets
 from foveate.geometry import feature_sampling
 from foveate.training import stages
-from foveate.training.cache import Sample
 from foveate.training.recipe import STAGES
 from foveate.training.recipes import RECIPES
 from foveate.training.sampler import TrainingItem
+from foveate.training.samples import Sample
 from foveate.training.trainer import StageTrainer
 
 CANVAS = (2816, 3328)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import foveate
 from foveate import metrics, models, photographs
+from foveate.analysis import window_selection
 from foveate.datasets import layouts, truth
 from foveate.evaluation import effort_cutoffs as choosing
 from foveate.evaluation import selection
@@ -51,6 +52,21 @@ def measure(package, engine, cases, efforts):
     return measurements
 
 
+def cross_validate(results, effort):
+    """Return the result of an effort with the cut-offs of each photograph chosen on all the others.
+
+    Returns:
+        None where, for some photograph, the others do not allow the effort.
+    """
+    visits = []
+    for number, case in enumerate(results):
+        rules = choosing.choose([*results[:number], *results[number + 1 :]], choosing.REDUCED_TTA_VIEWS)
+        if effort not in rules:
+            return None
+        visits.append(window_selection.select_cells(case.coarse, case.blob_contrast, rules[effort].criteria))
+    return choosing.pool(results, visits)
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("package")
@@ -72,7 +88,7 @@ def main():
     for result in choosing.coarse_results(model.package, model.engine, cases):
         results.append(result)
         print(result.name, flush=True)
-    selection_rules = choosing.choose_from_results(results, choosing.reduced_tta_views(model.package))
+    selection_rules = choosing.choose(results, choosing.reduced_tta_views(model.package))
     codes = model.package.contract.lesions
     lines = [
         f"{model.package.name} {model.package.version}, {model.engine.label}, {len(cases)} photographs.",
@@ -87,7 +103,7 @@ def main():
     for effort, rule in selection_rules.items():
         rows = {
             "the same photographs": choosing.outcome(results, rule.criteria),
-            "the others": choosing.cross_validate(results, effort),
+            "the others": cross_validate(results, effort),
         }
         for photographs_used, outcome in rows.items():
             if outcome is not None:

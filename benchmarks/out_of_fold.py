@@ -23,17 +23,27 @@ from foveate.datasets import layouts
 from foveate.metrics import PixelCounts
 from foveate.metrics.counts import INTERVAL_BIN_EDGES
 from foveate.training import recipes, release
+from foveate.training.release import ReleaseInputs
 
 
-def held_back(name: str, data: Path, run: Path) -> dict[str, list[PixelCounts]]:
-    """Return lesion -> what the fused network of a run shows of each photograph that it held back."""
+def load(name: str, data: Path, run: Path) -> ReleaseInputs:
+    """Return a run with the photographs that it held back, all of whose files can be used."""
     layout = layouts.named("idrid")
     finished = release.load_run(recipes.RECIPES[name](), run, layouts.cases(data, layout, "train"), layout)
-    recipe = finished.recipe
-    histograms = release.validate(release.ReleaseInputs(shipped=finished, validation_runs=[finished]))
-    print(f"{run}\n{evaluation.tabulate(evaluation.score(histograms))}\n", flush=True)
+    inputs = ReleaseInputs(shipped=finished, validation_runs=[finished])
+    if doubt := inputs.check_files():
+        print(doubt, flush=True)
+    return inputs
+
+
+def held_back(inputs: ReleaseInputs) -> dict[str, list[PixelCounts]]:
+    """Return lesion -> what the fused network of a run shows of each photograph that it held back."""
+    run = inputs.shipped
+    histograms = release.validate(inputs)
+    print(f"{run.folder}\n{evaluation.tabulate(evaluation.score(histograms))}\n", flush=True)
     return {
-        lesion: [coarsen(case.counts[lesion]) for case in histograms] for lesion in recipe.contract.lesions
+        lesion: [coarsen(case.counts[lesion]) for case in histograms]
+        for lesion in run.recipe.contract.lesions
     }
 
 
@@ -74,7 +84,8 @@ def main() -> None:
     arguments.add_argument("data", type=Path)
     arguments.add_argument("runs", type=Path, nargs="+")
     options = arguments.parse_args()
-    folds = [held_back(options.recipe, options.data, run) for run in options.runs]
+    loaded = [load(options.recipe, options.data, run) for run in options.runs]  # before the hours of work
+    folds = [held_back(inputs) for inputs in loaded]
     print(
         "| lesion | not calibrated | calibrated by its fold | by the others of its fold |\n|---|---|---|---|"
     )

@@ -18,6 +18,7 @@ from foveate import metrics
 from foveate.datasets import layouts
 from foveate.evaluation.charts import HEIGHT, UNIT, WIDTH, Axis, Chart, ChartPoint
 from foveate.training import recipes, release
+from foveate.training.release import ReleaseInputs
 
 MIN_PIXELS = 200
 """Pixels below which a bin is not drawn: its share of lesion would be chance."""
@@ -55,10 +56,12 @@ def main() -> None:
     run = release.load_run(
         recipes.RECIPES[options.recipe](), options.run, layouts.cases(options.data, layout, "train"), layout
     )
-    recipe = run.recipe
-    histograms = release.validate(release.ReleaseInputs(shipped=run, validation_runs=[run]))
+    inputs = ReleaseInputs(shipped=run, validation_runs=[run])
+    if doubt := inputs.check_files():  # before the hours of work
+        print(doubt, flush=True)
+    histograms = release.validate(inputs)
     charts = []
-    for number, lesion in enumerate(recipe.contract.lesions):
+    for number, lesion in enumerate(run.recipe.contract.lesions):
         each = [case.counts[lesion] for case in histograms]
         before, after = (
             np.array([metrics.calibration.table_row(counts) for counts in each]),

@@ -1,6 +1,8 @@
 """The programs in benchmarks/ that judge a model say in one line what they lack."""
 
 import importlib.util
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +10,11 @@ import pytest
 
 pytest.importorskip("torch")
 
+from test_evaluation_effort_cutoffs import synthetic_result
+
 from foveate import metrics
 from foveate.datasets.dr_grades import GradedPhotograph
+from foveate.errors import TrainingError
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 HEADER = "photograph,status,error,EX_count,EX_area_fraction"
@@ -65,3 +70,54 @@ def test_average_precision_that_depends_on_one_photograph_has_no_interval():
 
     assert program.pooled_precision([sick, healthy]) == "1.0000"
     assert program.pooled_precision([sick, sick, healthy]) == "1.0000 (1.000 to 1.000)"
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "runs"),
+    [
+        ("out_of_fold", ("tiny", "data", "fold-0", "fold-1"), ("fold-0", "fold-1")),
+        ("reliability", ("tiny", "fold-0", "data", "out.svg"), ("fold-0",)),
+    ],
+)
+def test_the_files_of_all_runs_are_read_before_the_hours_of_work(name, arguments, runs, monkeypatch):
+    program, calls = load(name), []
+
+    class Inputs:
+        def __init__(self, shipped, validation_runs):
+            self.shipped = shipped
+
+        def check_files(self):
+            calls.append(self.shipped)
+            return ""
+
+    def validate(inputs):
+        raise TrainingError("the work begins")
+
+    monkeypatch.setattr(program, "ReleaseInputs", Inputs)
+    monkeypatch.setattr(program.release, "load_run", lambda recipe, run, *_: run.name)
+    monkeypatch.setattr(program.release, "validate", validate)
+    monkeypatch.setattr(program.recipes, "RECIPES", {"tiny": lambda: None})
+    monkeypatch.setattr(program.layouts, "cases", lambda *_: ())
+    monkeypatch.setattr(sys, "argv", [name, *arguments])
+
+    with pytest.raises(TrainingError, match="the work begins"):
+        program.main()
+
+    assert calls == list(runs)
+
+
+def test_crossed_figures_are_of_cutoffs_that_never_saw_their_photograph():
+    program = load("gaze")
+    results = [synthetic_result(seed, name=str(seed)) for seed in range(4)]
+
+    outcome = program.cross_validate(results, "balanced")
+
+    assert outcome is not None
+    blind = replace(
+        results[0], coarse={code: np.zeros_like(each) for code, each in results[0].coarse.items()}
+    )
+    shifted = program.cross_validate([blind, *results[1:]], "balanced")
+    assert shifted is not None
+    assert (
+        shifted.covered["EX"] < outcome.covered["EX"]
+    )  # no window of it is visited, though its own cut-offs would

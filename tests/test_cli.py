@@ -280,6 +280,17 @@ def test_an_address_where_a_command_writes_to_this_machine_is_exit_code_2(
         ("train tiny-task --data photos --out {}", "--out"),
         ("release tiny-task --data photos --run run --to {}", "--to"),
         ("serve --data {}", "--data"),
+        ("serve --root photos --root {}", "--root"),
+        ("serve --token-file {}", "--token-file"),
+        ("data check {}", "the path"),
+        ("data split {} --out folds.json", "the path"),
+        ("dicom push {} http://host", "the path"),
+        ("evaluate --data {} --out out", "--data"),
+        ("evaluate --data photos --predictions {} --out out", "--predictions"),
+        ("predict photos --out out --dicom seg --deidentify {}", "--deidentify"),
+        ("train tiny-task --data photos --out out --split {}", "--split"),
+        ("train tiny-task --data photos --out out --healthy {}", "--healthy"),
+        ("release tiny-task --data photos --run run --to out --judged-by {}", "--judged-by"),
     ],
 )
 def test_an_empty_path_is_not_taken_for_the_current_folder(foveate, tmp_path, monkeypatch, line, name):
@@ -290,7 +301,7 @@ def test_an_empty_path_is_not_taken_for_the_current_folder(foveate, tmp_path, mo
     assert (code, out) == (2, "")
     assert err == (
         f"foveate: {name} is empty, as from a variable that is not set; give a path. "
-        f"See foveate {re.match(r'[a-z]+( check| split| pull| key)?', line)[0]} --help.\n"
+        f"See foveate {re.match(r'[a-z]+( check| split| pull| push| key)?', line)[0]} --help.\n"
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -659,7 +670,7 @@ def test_help_imports_nothing_that_computes():
 WAITING = """
 import signal, sys, time
 from foveate import cli
-from foveate.inference import batch
+from foveate.inference import photograph_job
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, where the tests run in the background
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -672,7 +683,7 @@ def wait(*arguments, **callbacks):  # a photograph that never ends, with a repor
         for report_progress in callbacks.values():
             report_progress(0.0)
 
-batch.segment = wait
+photograph_job.segment = wait
 sys.exit(cli.run(sys.argv[1:]))
 """
 
@@ -726,7 +737,7 @@ def test_only_what_can_be_resumed_is_said_to_be(foveate, monkeypatch):
 
 
 ENDING = WAITING.replace(
-    "batch.segment = wait",
+    "photograph_job.segment = wait",
     """
 from foveate import writers
 from foveate.cli import signals
@@ -738,7 +749,7 @@ def write_slowly(*arguments):
     time.sleep(1)
     write_summary(*arguments)
 
-batch.segment, writers.write_summary = wait, write_slowly
+photograph_job.segment, writers.write_summary = wait, write_slowly
 signals.GRACE_SECONDS = float(sys.argv.pop(1))
 """,
 )

@@ -63,7 +63,9 @@ def test_predict_removes_the_patient_on_request(foveate, package, eye, tmp_path)
     )
 
     assert code == 0
-    dataset = pydicom.dcmread(tmp_path / "out/dicom/eye_SEG.dcm")
+    (file,) = (tmp_path / "out/dicom").iterdir()
+    assert "eye" not in file.name
+    dataset = pydicom.dcmread(file)
     assert (dataset.PatientID, dataset.PatientIdentityRemoved) == ("", "YES")
 
 
@@ -250,7 +252,7 @@ def test_a_token_that_no_header_can_hold_is_named(foveate, tmp_path):
     )
 
     assert code == 1
-    assert "the token holds characters that no token has; check its file" in err
+    assert "the token contains characters that a token cannot contain; check its file" in err
 
 
 @pytest.mark.parametrize(
@@ -270,6 +272,25 @@ def test_limits_of_the_server_that_are_none_are_refused(foveate, tmp_path, optio
     assert code == 1
     assert line in err
     assert not (tmp_path / "data").exists()
+
+
+def test_a_token_of_the_environment_is_stripped_and_an_empty_one_refused(foveate, tmp_path, monkeypatch):
+    served = []
+    monkeypatch.setattr(
+        "foveate.server.http.serving.serve", lambda options, say: served.append(options.token)
+    )
+
+    def serve(token):
+        monkeypatch.setenv("FOVEATE_TOKEN", token)
+        return foveate("serve", "--data", tmp_path / "data")
+
+    assert serve(f" {'x' * 20}\r\n")[0] == 0
+    assert served == ["x" * 20]
+    for empty in ("", " \r"):
+        code, _, err = serve(empty)
+        assert code == 1
+        assert "FOVEATE_TOKEN is set, but empty; give it a token, or unset it" in err
+    assert len(served) == 1
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no locks of folders")

@@ -18,6 +18,7 @@ from foveate.datasets import checks
 from foveate.training import cross_validation, curves, recipes
 from foveate.training.recipe import STAGES
 from foveate.training.run_folder import RunFolder
+from foveate.training.run_record import RunSplit
 from foveate.training.trainer import StageProgress
 
 LAYOUT = """
@@ -95,6 +96,18 @@ def test_masks_are_looked_at_once_and_after_all_that_may_refuse_a_training(
     assert "already contains a run" in capsys.readouterr().err
     assert train(data, published, *steps, "--resume") == 0
     assert looked == [3]
+
+
+def test_folds_that_are_assigned_for_a_check_are_passed_on_to_the_training(data, published, monkeypatch):
+    assigned, trained = RunSplit(about="", folds={}, held_back=0), []
+    monkeypatch.setattr(
+        cli_train.run_split, "require_folds", lambda plans: [tiny_set.replace(plans[0], assigned=assigned)]
+    )
+    monkeypatch.setattr(cli_train.runner, "train", lambda plan: trained.append(plan.assigned) or iter(()))
+
+    assert train(data, published) == 0
+
+    assert trained == [assigned]
 
 
 def test_another_layout_brings_its_lesions(data, published, tmp_path):

@@ -271,7 +271,7 @@ ANSWERS = {
     "deep JSON": (framed(b"[" * 100_000), "not that of a Foveate server|no complete ZIP"),
     "redirection": (
         framed(b"{}", status="302 Found", more="Location: https://eye.example/\r\n"),
-        "redirects to https://eye.example/;",
+        "redirects to https://eye.example/; give that address instead",
     ),
     "other status": (framed(b"", status="304 Not Modified"), "304 Not Modified"),
     "cut error": (framed(b'{"err', status="502 Bad Gateway", length=99), "502 Bad Gateway"),
@@ -387,7 +387,7 @@ def test_an_address_is_used_as_it_was_read_from_a_file_and_without_a_port():
 
 @pytest.mark.parametrize("token", ["", " \n", "a\nb", "a\0b", "токен-токен-токен", "\ud800"])
 def test_a_token_that_no_header_can_hold_is_refused(token):
-    with pytest.raises(ServerError, match="the token is empty, or holds characters"):
+    with pytest.raises(ServerError, match="the token is empty, or contains characters"):
         Client("http://127.0.0.1:9", token=token)
 
 

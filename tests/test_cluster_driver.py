@@ -460,7 +460,7 @@ def test_a_folder_with_results_but_no_run_is_refused(eyes, model, tmp_path):
     (tmp_path / "out" / "maps").mkdir(parents=True)
     (tmp_path / "out" / "maps" / "x_EX.png").write_bytes(b"")
 
-    with pytest.raises(OutputError, match=r"contains maps but neither run.json nor a manifest"):
+    with pytest.raises(OutputError, match=r"contains maps but neither run.json nor manifest/order.json"):
         driver.run(
             cluster_job(eyes, tmp_path / "out", model, resume=True), ScriptedExecutor(all_succeed).start
         )

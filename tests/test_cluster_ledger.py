@@ -1,4 +1,4 @@
-"""The manifest: lines survive, and a run with other settings is refused."""
+"""The ledger: lines survive, and a run with other settings is refused."""
 
 import json
 from datetime import UTC, datetime
@@ -34,7 +34,7 @@ def request(**changes):
 )
 def test_a_row_survives_its_line(name, number, fraction, mm2):
     loads = {"EX": LesionLoad(count=number, area_px=number, area_fraction=fraction, area_mm2=mm2)}
-    row = SummaryRow(name=name, status="ok", quality=("blur",), key=name, digest="ab" * 32, loads=loads)
+    row = SummaryRow(name=name, status="ok", quality=("blur",), digest="ab" * 32, loads=loads)
     entry = LedgerEntry(row=row, stamp="s", worker="w1", seconds={"inference": 0.5})
 
     text = ledger.encode(entry)
@@ -106,11 +106,11 @@ def test_a_request_without_its_key_is_refused(tmp_path, key):
 def test_successes_of_earlier_runs_are_listed_oldest_first(tmp_path):
     store = FolderStore(tmp_path)
     for run, stamp in (("20300101T000000Z-a", "new"), ("20290101T000000Z-b", "old")):
-        manifest = Ledger(store, run)
-        manifest.add(ledger.encode(tiny_cluster.success(ITEM, stamp=stamp)))
+        run_ledger = Ledger(store, run)
+        run_ledger.add(ledger.encode(tiny_cluster.success(ITEM, stamp=stamp)))
         failed = SummaryRow(name="b", status="failed", error="no")
-        manifest.add(ledger.encode(LedgerEntry(row=failed, stamp="s", worker="w1", seconds={})))
-        manifest.flush()
+        run_ledger.add(ledger.encode(LedgerEntry(row=failed, stamp="s", worker="w1", seconds={})))
+        run_ledger.flush()
 
     assert [(name, stamp) for name, stamp, _ in Ledger(store, "x").successes()] == [
         ("a", "old"),
@@ -120,9 +120,9 @@ def test_successes_of_earlier_runs_are_listed_oldest_first(tmp_path):
 
 def test_lines_are_written_when_there_are_many(tmp_path, monkeypatch):
     monkeypatch.setattr(ledger, "FLUSH_LINES", 3)
-    manifest = Ledger(FolderStore(tmp_path), "run")
+    run_ledger = Ledger(FolderStore(tmp_path), "run")
     for _ in range(7):
-        manifest.add(ledger.encode(tiny_cluster.success(ITEM)))
+        run_ledger.add(ledger.encode(tiny_cluster.success(ITEM)))
 
     parts = sorted((tmp_path / "manifest").iterdir())
     assert [len(part.read_text().splitlines()) for part in parts] == [3, 3]
@@ -131,8 +131,8 @@ def test_lines_are_written_when_there_are_many(tmp_path, monkeypatch):
 
 def test_lines_are_written_when_they_are_old(tmp_path, monkeypatch):
     monkeypatch.setattr(ledger, "FLUSH_SECONDS", 0)
-    manifest = Ledger(FolderStore(tmp_path), "run")
-    manifest.add(ledger.encode(tiny_cluster.success(ITEM)))
+    run_ledger = Ledger(FolderStore(tmp_path), "run")
+    run_ledger.add(ledger.encode(tiny_cluster.success(ITEM)))
 
     assert len(list((tmp_path / "manifest").iterdir())) == 1
 

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import tracemalloc
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pyarrow.parquet as pq
@@ -58,7 +59,7 @@ def test_a_full_scratch_disk_is_an_error_of_one_line(tmp_path, monkeypatch):
 
     monkeypatch.setattr(summaries, "write_parquet", refuse)
     with inventory_of(["1"]) as inventory, pytest.raises(OutputError, match="no space is left there"):
-        summaries.write(inventory, FolderStore(tmp_path), REQUEST, report(1), STARTED)
+        summaries.write(inventory, FolderStore(tmp_path), REQUEST, report(1), STARTED, lesions=CODES)
 
 
 def test_the_tables_are_those_of_one_machine(tmp_path):
@@ -66,11 +67,20 @@ def test_the_tables_are_those_of_one_machine(tmp_path):
     with inventory_of(names) as inventory:
         failed = WorkItem(path="007.png", name="007", stamp="s", size=1)
         inventory.set_line("007", ledger.encode(success(failed, row=failure("007"))))
-        summaries.write(inventory, FolderStore(tmp_path), REQUEST, report(50), STARTED)
+        summaries.write(inventory, FolderStore(tmp_path), REQUEST, report(50), STARTED, lesions=CODES)
     rows = [failure(name) if name == "007" else row(name) for name in names]
 
     assert (tmp_path / "summary.csv").read_bytes() == tables.summary(rows, CODES)
     assert (tmp_path / "index.html").read_bytes() == page.index(rows, CODES, PROVENANCE)
+
+
+def test_the_lesions_columns_do_not_depend_on_how_the_request_states_them(tmp_path):
+    request = replace(REQUEST, settings={"lesions": {"selected": list(CODES)}})
+    with inventory_of("a") as inventory:
+        summaries.write(inventory, FolderStore(tmp_path), request, report(1), STARTED, lesions=CODES)
+
+    assert (tmp_path / "summary.csv").read_bytes() == tables.summary([row("a")], CODES)
+    assert "MA_count" in pq.read_schema(tmp_path / "summary.parquet").names
 
 
 def failure(name):
@@ -123,7 +133,7 @@ def test_there_is_no_page_of_too_many_photographs(tmp_path, monkeypatch):
     monkeypatch.setattr(summaries, "PAGE_ROWS", 2)
     (tmp_path / "index.html").write_text("of an earlier run")
     with inventory_of("abc") as inventory:
-        summaries.write(inventory, FolderStore(tmp_path), REQUEST, report(3), STARTED)
+        summaries.write(inventory, FolderStore(tmp_path), REQUEST, report(3), STARTED, lesions=CODES)
 
     assert not (tmp_path / "index.html").exists()
     assert (tmp_path / "summary.csv").exists()

@@ -15,7 +15,7 @@ from foveate.cluster.job import make_assignment
 from foveate.cluster.worker import Shard, ShardWorker
 from foveate.concurrency import WorkCancelled
 from foveate.errors import ClusterError
-from foveate.inference import batch
+from foveate.inference import photograph_job
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_each_photograph_of_a_shard_has_an_entry_and_a_failure_does_not_affect_t
 
     assert [entry.row.status for entry in result.entries] == ["ok", "failed", "failed", "ok"]
     first, bad, gone, _ = result.entries
-    assert set(first.seconds) == {"fetching", *batch.PHASES}
+    assert set(first.seconds) == {"fetching", *photograph_job.PHASES}
     assert (first.worker, first.attempts, first.stamp) == ("w7", 1, "s")
     assert bad.row.error.startswith(f"{eyes / BAD}: the file is empty")
     assert (bad.error_type, bad.fatal_error) == ("PhotographError", "")
@@ -87,7 +87,7 @@ def test_a_bug_fails_only_the_photograph_that_brings_it_out(opened, eyes, monkey
     def broken(*arguments):
         raise ZeroDivisionError("by\nzero")
 
-    monkeypatch.setattr(batch, "process_photograph", broken)
+    monkeypatch.setattr(photograph_job, "process_photograph", broken)
     (entry,) = opened.process(shard(GOOD)).entries
 
     assert entry.error_type == "ZeroDivisionError"

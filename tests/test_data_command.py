@@ -6,8 +6,10 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny_layouts
+from PIL import Image
 
 from foveate import atomic_files, cli
 from foveate.datasets import contact, facts, splits
@@ -138,6 +140,25 @@ def test_what_is_wrong_is_named_and_makes_the_exit_code_one(tmp_path, run_data):
     rows = list(csv.DictReader((tmp_path / "out" / "check.csv").read_text().splitlines()))
     assert rows[1]["EX_regions"] == ""
     assert "IDRiD_02.jpg" in rows[1]["wrong"]
+    assert rows[1]["look"] == ""
+
+
+def test_what_is_only_to_be_looked_at_is_not_called_wrong_in_the_table(tmp_path, run_data):
+    tiny_layouts.idrid(tmp_path / "set")
+    (mask,) = (tmp_path / "set").rglob("IDRiD_02_EX.tif")
+    levels = np.asarray(Image.open(mask)).copy()
+    levels[120:126, 130:136] = 200  # soft
+    Image.fromarray(levels).save(mask)
+
+    code, out, _ = run_data("check", tmp_path / "set", "--out", tmp_path / "out")
+
+    assert code == 0
+    assert "0 wrong" in out
+    rows = list(csv.DictReader((tmp_path / "out" / "check.csv").read_text().splitlines()))
+    assert [row["wrong"] for row in rows] == ["", ""]
+    assert rows[0]["look"] == ""
+    assert "IDRiD_02_EX.tif" in rows[1]["look"]
+    assert rows[1]["look"] in json.loads((tmp_path / "out" / "check.json").read_text())["look"]
 
 
 def test_of_a_lesion_that_was_not_looked_for_the_table_says_nothing(tmp_path, run_data):

@@ -74,6 +74,16 @@ def test_the_job_for_kubernetes_says_a_line_that_foveate_knows():
     assert workers["replicas"] * cores == options.workers
 
 
+def test_the_container_s_example_writes_as_the_user_who_runs_it():
+    comments = re.findall(r"^#(.*)$", (ROOT / "Containerfile").read_text(), re.MULTILINE)
+    example = "\n".join(comments).partition("podman run")
+    mounted = re.findall(r"-v \./(\w+):/\w+ ", example[2])
+
+    assert '--user "$(id -u):$(id -g)"' in example[2]
+    assert mounted == ["out"]
+    assert "mkdir -p out" in example[0]
+
+
 def test_the_container_takes_files_and_extras_that_exist():
     text = (ROOT / "Containerfile").read_text()
     copied = [word for line in re.findall(r"^COPY (.*)$", text, re.MULTILINE) for word in line.split()[:-1]]

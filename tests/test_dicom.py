@@ -1,9 +1,12 @@
 """With a real archive: photographs are pulled, results are stored once, and no outage loses anything."""
 
+import errno
 import io
 import json
+import os
 import sys
 import threading
+from collections import Counter
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
@@ -585,6 +588,47 @@ def test_a_bug_in_one_photograph_does_not_end_the_watch(model, tmp_path, monkeyp
     (line,) = json.loads((tmp_path / "set-aside.json").read_text()).values()
     assert line.startswith("ZeroDivisionError in test_dicom.py")
     assert [event.failed for event in events] == [True, False]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ArchiveObjectError("does not send 1.2.7 (404 Not Found)", may_pass=True),
+        MemoryError(),
+        OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
+        RuntimeError("std::bad_alloc"),
+    ],
+)
+def test_a_photograph_is_set_aside_for_an_error_that_may_pass_only_after_three_queries(
+    model, tmp_path, monkeypatch, error
+):
+    monkeypatch.setattr(TwoStudies, "results", lambda self, study: frozenset())
+    outcomes, events = iter([error, error, None, error, error, error]), []
+
+    def process(task, photograph):
+        if photograph.study == "1.2" and (outcome := next(outcomes)):
+            raise outcome
+
+    monkeypatch.setattr(watch, "_process", process)
+    task = watch_task(TwoStudies("http://127.0.0.1:9"), model, tmp_path)
+    failures = Counter()
+    for _ in range(5):
+        assert watch.process_new(task, events.append, failures=failures) >= 1
+    assert not (tmp_path / "set-aside.json").exists()
+    assert watch.process_new(task, events.append, failures=failures) == 1
+
+    failed = [event.text for event in events if event.failed]
+    assert [text.startswith("left 1.2.7 for the next query: ") for text in failed] == [True] * 4 + [False]
+    assert list(json.loads((tmp_path / "set-aside.json").read_text())) == ["1.2.7"]
+
+
+@pytest.mark.parametrize(("status", "may_pass"), [(404, True), (500, True), (400, False), (410, False)])
+def test_an_object_that_an_archive_does_not_send_yet_may_be_asked_for_again(no_archive, status, may_pass):
+    archive = no_archive(status, "text/html", b"")
+    with pytest.raises(ArchiveObjectError, match=f"does not send 1.2.7 .{status}") as refused:
+        archive.fetch(object_of("1.2.7", "1.2"))
+
+    assert refused.value.may_pass is may_pass
 
 
 def test_an_invalid_address_is_an_error():

@@ -16,7 +16,7 @@ import tiny_layouts
 import tiny_package
 from PIL import Image
 
-from foveate import atomic_files, cli, evaluation, metrics
+from foveate import atomic_files, cli, evaluation, lesions, metrics
 from foveate.datasets import Case
 from foveate.errors import DatasetError, FieldError, LesionError, OutputError, PhotographError
 from foveate.evaluation import (
@@ -32,6 +32,8 @@ from foveate.evaluation import (
 from foveate.evaluation.tables import EvaluationInfo
 from foveate.models import Package
 from foveate.writers import Provenance
+
+EVALUATION_PAGE = Path(__file__).parent.parent / "docs" / "evaluation.md"
 
 SHAPE = (256, 300)
 LESION = 1200
@@ -236,6 +238,38 @@ def test_a_field_that_is_not_found_stops_only_an_evaluation_inside_the_field(tmp
 # what another system is compared by
 
 
+def test_the_page_s_lines_compare_two_systems(own_set, tmp_path, monkeypatch, capsys):
+    (lines,) = re.findall(r"^```python\n(.*?)^```$", EVALUATION_PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    as_idrid(own_set).rename(tmp_path / "IDRID")
+    rng = np.random.default_rng(0)
+    for folder, sharpness in (("ours", 3), ("theirs", 1)):
+        (tmp_path / folder).mkdir()
+        for k in range(2):
+            mask = np.asarray(Image.open(own_set / "masks" / f"eye{k}_EX.png")) > 0
+            logits = rng.normal(sharpness * (mask - 0.5), 1)
+            np.save(tmp_path / folder / f"eye{k}_EX.npy", (1 / (1 + np.exp(-logits))).astype(np.float32))
+    monkeypatch.chdir(tmp_path)
+
+    exec(compile(lines, str(EVALUATION_PAGE), "exec"), {})
+
+    value, low, high = map(float, capsys.readouterr().out.split())
+    assert 0 < low <= value <= high < 1
+
+
+@pytest.mark.parametrize(("with_lesion", "has_interval"), [(1, False), (2, True)])
+def test_pixel_overlap_on_a_single_photograph_with_the_lesion_has_no_interval(
+    tmp_path, with_lesion, has_interval
+):
+    cases = write(tmp_path, number=4)
+    cases = tuple(case if k < with_lesion else replace(case, masks={}) for k, case in enumerate(cases))
+
+    figures = figures_of(tmp_path, cases, lambda k: np.roll(truth_of(0, 4), 5 * k, axis=1))
+
+    for key in ("dice", "iou"):
+        assert 0 < figures[key]["value"] < 1
+        assert (figures[key]["low"] is not None) == (figures[key]["high"] is not None) == has_interval
+
+
 @pytest.mark.parametrize("option", [("--effort", "best"), ("--engine", "onnx"), ("--threads", "1")])
 def test_what_concerns_a_model_is_refused_with_maps_that_are_read(tmp_path, capsys, option):
     folders = ("--data", str(tmp_path), "--predictions", str(tmp_path), "--out", str(tmp_path / "out"))
@@ -275,7 +309,11 @@ def evaluated(tmp_path_factory):
         tmp_path, cases, lambda k: (50 + 150 * np.roll(truth_of(k), 3, axis=1)).astype(np.uint8)
     )
     info = EvaluationInfo(
-        provenance=None, layout="idrid", split="test", left_out={"SE": "the <model> does not have it"}
+        provenance=None,
+        layout="idrid",
+        split="test",
+        left_out={"SE": "the <model> does not have it"},
+        lesions=lesions.RETINOPATHY,
     )
     return evaluation.evaluate(spec), spec, info
 
@@ -307,7 +345,7 @@ def test_a_photograph_whose_name_is_not_valid_unicode_is_in_the_results_under_it
     name = os.fsdecode(b"caf\xe9")  # from a ZIP file of another country
     (case, *_) = write(tmp_path)
     spec = evaluation_spec(tmp_path, [replace(case, name=name)], truth_of)
-    info = EvaluationInfo(provenance=None, layout="own", split="test", left_out={})
+    info = EvaluationInfo(provenance=None, layout="own", split="test", left_out={}, lesions=(lesions.EX,))
 
     results.write(evaluation.evaluate(spec), spec, info, tmp_path / "out")
 
@@ -360,6 +398,7 @@ def test_the_report_is_one_file_that_asks_for_nothing_and_says_what_it_is_not(ev
 def test_lesions_of_ones_own_have_colours_of_their_own_in_the_report(evaluated):
     outcomes, spec, info = evaluated
     own = dict.fromkeys(("IRMA", "NV"), next(iter(outcomes.values())))
+    info = replace(info, lesions=lesions.of(list(own)))
 
     text = html_report.report(own, replace(spec, thresholds=dict.fromkeys(own, 0.5)), info).decode()
 
@@ -367,9 +406,49 @@ def test_lesions_of_ones_own_have_colours_of_their_own_in_the_report(evaluated):
     assert len(colours) == len(set(colours)) == 2
 
 
+def test_the_report_has_the_layout_s_names_and_the_paper_s_table_for_the_paper_s_lesions_alone(evaluated):
+    outcomes, spec, info = evaluated
+    leaves = replace(lesions.EX, name="exudates of leaves", colour=(1, 2, 3))
+
+    paper_s = html_report.report(outcomes, spec, info).decode()
+    own = html_report.report(outcomes, spec, replace(info, lesions=(leaves,))).decode()
+
+    assert "hard exudates" in paper_s
+    assert "Yan et al. 2019, LocalNet" in paper_s
+    assert "exudates of leaves" in own
+    assert "rgb(1 2 3)" in own
+    assert "hard exudates" not in own
+    assert "Yan et al. 2019" not in own
+
+
+@pytest.mark.parametrize(("ends", "text"), [((None, None), ""), ((1.0, 1.5), " (1.00 to 1.50)")])
+def test_the_report_has_a_bracket_behind_the_seams_only_around_an_interval(evaluated, ends, text):
+    outcomes, spec, info = evaluated
+    ratio = metrics.Estimate(value=1.25, low=ends[0], high=ends[1])
+    outcome = outcomes["EX"]
+    outcome = replace(outcome, figures={**outcome.figures, "seams": {"ratio": ratio}})
+
+    page = html_report.report({"EX": outcome}, spec, info).decode()
+
+    assert f"the map jumps 1.25 times{text} as much as elsewhere" in page
+
+
+def test_each_photograph_has_the_figures_of_the_lesions_that_it_was_annotated_for(evaluated):
+    outcomes, spec, _ = evaluated
+    first = outcomes["EX"]
+    outcomes = {"EX": first, "MA": replace(first, each=first.each[1:])}
+    spec = replace(spec, thresholds={"EX": 0.5, "MA": 0.5})
+
+    rows = tables.case_rows(outcomes, spec)
+
+    assert [name for name, _ in rows] == ["eye0", "eye1", "eye2"]
+    assert [list(figures) for _, figures in rows] == [["EX"], ["EX", "MA"], ["EX", "MA"]]
+    assert [figures["EX"]["lesion_pixels"] for _, figures in rows] == [LESION, LESION, 0]
+
+
 def test_the_report_of_a_lesion_that_is_nowhere_is_written_all_the_same(tmp_path, cases):
     spec = evaluation_spec(tmp_path, cases[2:], lambda k: truth_of(0))
-    info = EvaluationInfo(provenance=None, layout="own", split="test", left_out={})
+    info = EvaluationInfo(provenance=None, layout="own", split="test", left_out={}, lesions=(lesions.EX,))
 
     text = html_report.report(evaluation.evaluate(spec), spec, info).decode()
 
@@ -673,6 +752,16 @@ def test_photographs_that_the_model_has_met_are_counted_and_named_in_a_warning(o
     assert warning in (tmp_path / "out" / "report.html").read_text()
 
 
+def test_healthy_eyes_that_the_model_was_trained_on_are_counted():
+    training = {"photographs": ["eye0"], "healthy": ["eye1", "eye9"]}
+    package = replace(tiny_package.fake(), manifest={"training": training})
+    cases = [Case(name=f"eye{k}", photograph=Path(), masks={}) for k in range(3)]
+
+    assert selection.previously_seen(cases, package).in_training == 2
+    only_healthy = replace(package, manifest={"training": {"healthy": ["eye1"]}})
+    assert selection.previously_seen(cases, only_healthy).in_training == 1
+
+
 def test_photographs_that_are_new_to_the_model_cause_no_warning(own_set, tmp_path, capsys):
     arguments = [
         "evaluate",
@@ -771,6 +860,7 @@ def test_maps_that_predict_wrote_of_photographs_in_folders_are_scored(own_set, t
     figures = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert [case["photograph"] for case in figures["each"]] == ["P1_eye0", "P1_eye1"]
     assert figures["seen_in_training"] is None
+    assert "<small>exudates</small>" in (tmp_path / "out" / "report.html").read_text()  # the layout's name
 
 
 @pytest.mark.parametrize(
@@ -786,7 +876,13 @@ def test_the_name_of_a_system_states_its_effort_unless_it_is_full(effort, system
     provenance = Provenance(name="tiny", version="1.0", digest="0" * 64)
 
     info = EvaluationInfo(
-        provenance=provenance, layout="own", split="test", left_out={}, engine="red", effort=effort
+        provenance=provenance,
+        layout="own",
+        split="test",
+        left_out={},
+        lesions=(),
+        engine="red",
+        effort=effort,
     )
 
     assert info.system == system

@@ -107,7 +107,7 @@ def test_visiting_all_cells_loses_nothing_and_visiting_none_leaves_the_coarse_ma
 def test_the_smallest_share_within_the_limit_is_chosen():
     results = [synthetic_result(seed) for seed in range(3)]
 
-    selection_rules = effort_cutoffs.choose_from_results(results, 4)
+    selection_rules = effort_cutoffs.choose(results, 4)
 
     assert set(selection_rules) == {"balanced", "fast"}
     shares = {}
@@ -130,23 +130,7 @@ def test_the_smallest_share_within_the_limit_is_chosen():
 def test_an_effort_that_cannot_keep_within_its_limit_is_not_offered(monkeypatch):
     monkeypatch.setattr(effort_cutoffs, "LIMITS", {"fast": Limit(default=-1.0, by_lesion={})})
 
-    assert effort_cutoffs.choose_from_results([synthetic_result(0)], 4) == {}
-
-
-def test_crossed_figures_are_of_cutoffs_that_never_saw_their_photograph():
-    results = [synthetic_result(seed, name=str(seed)) for seed in range(4)]
-
-    outcome = effort_cutoffs.cross_validate(results, "balanced")
-
-    assert outcome is not None
-    blind = replace(
-        results[0], coarse={code: np.zeros_like(each) for code, each in results[0].coarse.items()}
-    )
-    shifted = effort_cutoffs.cross_validate([blind, *results[1:]], "balanced")
-    assert shifted is not None
-    assert (
-        shifted.covered["EX"] < outcome.covered["EX"]
-    )  # no window of it is visited, though its own cut-offs would
+    assert effort_cutoffs.choose([synthetic_result(0)], 4) == {}
 
 
 def test_a_lesion_without_annotated_pixels_selects_no_cell():
@@ -165,7 +149,7 @@ def test_choosing_without_a_photograph_is_refused():
     with pytest.raises(
         DatasetError, match="no photograph is held back to choose the windows of lower efforts on"
     ):
-        effort_cutoffs.choose_from_results([], 4)
+        effort_cutoffs.choose([], 4)
 
 
 class Sharp(Red):
@@ -190,7 +174,7 @@ def test_every_pixel_of_a_photograph_is_counted_once_and_the_chosen_rules_fit_th
     names = []
 
     (results,) = effort_cutoffs.coarse_results(package, Sharp(), [case], names.append)
-    selection_rules = effort_cutoffs.choose(package, Sharp(), [case])
+    selection_rules = effort_cutoffs.choose([results], effort_cutoffs.reduced_tta_views(package))
 
     assert names == ["eye"]
     pixels = results.full_counts["EX"].sum()

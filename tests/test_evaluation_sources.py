@@ -10,10 +10,13 @@ import pytest
 import tiny_package
 from PIL import Image
 
+from foveate import photographs
 from foveate.datasets import Case, layouts
 from foveate.errors import DatasetError, LesionError, SettingError
 from foveate.evaluation import selection, sources
 from foveate.evaluation.selection import Selection
+from foveate.inference.prepared_canvas import prepare_canvas
+from foveate.inference.settings import DEFAULTS
 from foveate.models import Package
 from foveate.types import Decision
 from foveate.writers import maps
@@ -75,6 +78,11 @@ def test_maps_that_predict_wrote_are_read_unchanged(tmp_path, format):
         ("a.npy", np.full(SHAPE, np.nan), "has values from nan to nan"),
         ("a.npy", np.full(SHAPE, 1.5), r"has values from 1\.5 to 1\.5"),
         ("a.npy", np.full(SHAPE, -0.1), r"has values from -0\.1"),
+        (
+            "a.npy",
+            np.nextafter(np.full(SHAPE, 1, np.float32), np.float32(2)),
+            r"to 1\.0000001; .*clipped to 0 to 1",
+        ),
         ("a.npy", np.zeros(SHAPE, np.int64), "the map is int64"),
         ("a.npy", np.zeros((4, 7)), "the map has 4 x 7 px, its photograph 5 x 7 px"),
         ("a.png", np.zeros((*SHAPE, 3), np.uint8), "the map has 5 x 7 x 3 px"),
@@ -207,6 +215,19 @@ def test_a_map_that_is_there_both_flat_and_in_a_folder_is_refused(tmp_path, nest
     save(tmp_path / "maps" / "p_0_MA.npy", np.zeros(WHOLE))  # whose p_0?
     with pytest.raises(DatasetError, match=r"no map P1_p_0_MA or P1/p_0_MA \("):
         maps_of_case.load_map("MA")
+
+
+def test_seams_are_measured_exactly_where_the_canvas_is_inside_the_field(tmp_path):
+    path = tiny_package.photograph(tmp_path / "eye.png", diameter=170, border=60)
+    model = tiny_package.fake()  # of a field of 240 px: the canvas is resampled
+    canvas = prepare_canvas(photographs.read(path), model.contract)
+
+    source = sources.maps_from_model(model, tiny_package.Red(), DEFAULTS)
+    _, border_pairs, _, other_pairs = source(Case(name="eye", photograph=path, masks={})).measure_seams("EX")
+
+    assert canvas.frame.shape != canvas.frame.box.shape
+    pairs = sum((inside[1:] & inside[:-1]).sum() for inside in (canvas.inside, canvas.inside.T))
+    assert border_pairs + other_pairs == pairs
 
 
 # selection of lesions and photographs

@@ -98,22 +98,6 @@ def test_a_tolerance_of_a_half_reaches_from_two_thirds_to_one_and_a_half(diamete
     assert (shape != box.shape) == resampled
 
 
-@given(boxes_in(5000), st.integers(1, 5000), st.integers(1, 5000), st.lists(st.floats(-1e4, 1e4), min_size=2))
-def test_coordinates_go_to_the_canvas_and_back_within_a_millionth_of_a_pixel(
-    photograph_and_box, height, width, numbers
-):
-    _, (top, left, bottom, right) = photograph_and_box
-    frame = Frame(box=Box(top=top, left=left, bottom=bottom, right=right), shape=(height, width))
-    points = np.array(numbers[: len(numbers) // 2 * 2]).reshape(-1, 2)
-
-    np.testing.assert_allclose(
-        canvas.to_photograph(canvas.to_canvas(points, frame), frame), points, rtol=0, atol=1e-6
-    )
-    np.testing.assert_allclose(
-        canvas.to_canvas(canvas.to_photograph(points, frame), frame), points, rtol=0, atol=1e-6
-    )
-
-
 def test_the_corners_of_the_box_are_the_corners_of_the_canvas():
     frame = Frame(box=Box(top=10, left=20, bottom=110, right=320), shape=(40, 900))
     corners = np.array([[10.0, 20.0], [110.0, 320.0], [60.0, 170.0]])

@@ -20,7 +20,7 @@ import tiny_package
 import foveate
 from foveate import photographs
 from foveate.errors import LesionError, OutputError, PackageError, SettingError
-from foveate.inference import batch
+from foveate.inference import photograph_job
 from foveate.inference.settings import Settings
 from foveate.writers import tables
 
@@ -225,14 +225,14 @@ def test_a_result_with_other_settings_saved_meanwhile_is_not_mixed_in(
     model, eye, result, tmp_path, monkeypatch
 ):
     other = model.segment(foveate.read(eye), thresholds={"MA": 0.25})
-    save = batch.save
+    save = photograph_job.save
 
     def save_after_another(*arguments, **settings):
         monkeypatch.undo()
         other.save(tmp_path, name="b")
         return save(*arguments, **settings)
 
-    monkeypatch.setattr(batch, "save", save_after_another)
+    monkeypatch.setattr(photograph_job, "save", save_after_another)
     with pytest.raises(OutputError, match="with other settings"):
         result.save(tmp_path, name="a")
 
@@ -418,6 +418,13 @@ def test_a_single_path_and_a_single_lesion_need_no_list(model, eye, tmp_path):
     assert [row.name for row in report.rows] == [eye.stem]
     assert model.segment(foveate.read(eye), lesions="MA").lesions == ("MA",)
     assert Settings(lesions="MA").lesions == Settings(lesions=["MA"]).lesions == ("MA",)
+
+
+def test_predict_reports_its_progress(model, eye, tmp_path):
+    reported = []
+    report = model.predict(eye, tmp_path / "out", progress=reported.append)
+
+    assert (reported[-1].done, reported[-1].total, reported[-1].row) == (1, 1, report.rows[0])
 
 
 UNKNOWN = """

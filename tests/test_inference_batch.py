@@ -23,7 +23,7 @@ from PIL import Image
 from tiny_package import Red, fake
 
 from foveate.errors import FoveateError, LesionError, OutputError, PhotographError, SettingError
-from foveate.inference import batch
+from foveate.inference import photograph_job
 from foveate.inference.batch import BatchJob, run
 from foveate.inference.settings import Settings
 from foveate.paths import file_digest
@@ -325,12 +325,12 @@ def test_resume_with_other_settings_computes_everything_again_and_leaves_nothing
     ],
 )
 def test_resume_says_once_and_before_it_begins_why_it_computes_again(finished, changed, reason):
-    told = []
+    reported = []
 
-    run(replace(finished, resume=True, **changed), tell=told.append)
+    run(replace(finished, resume=True, **changed), progress=reported.append)
 
-    notices = [progress.notice for progress in told if progress.notice]
-    assert notices == [told[0].notice]
+    notices = [progress.notice for progress in reported if progress.notice]
+    assert notices == [reported[0].notice]
     assert notices[0].startswith("3 photographs of the earlier run computed again, because of ")
     assert reason in notices[0]
 
@@ -338,25 +338,25 @@ def test_resume_says_once_and_before_it_begins_why_it_computes_again(finished, c
 def test_resume_says_that_a_photograph_or_its_result_has_changed(finished, folder):
     tiny_package.photograph(folder / "a.png", seed=9)
     (finished.out / "maps/b_EX.png").unlink()
-    told = []
+    reported = []
 
-    report = run(replace(finished, resume=True), tell=told.append)
+    report = run(replace(finished, resume=True), progress=reported.append)
 
     assert set(report.seconds_each) == {"a", "b"}
-    assert [progress.notice for progress in told if progress.notice] == [
+    assert [progress.notice for progress in reported if progress.notice] == [
         "2 photographs of the earlier run computed again, because of changed content of the photograph, "
         "missing result files"
     ]
 
 
 def test_resume_says_nothing_of_what_it_keeps_or_has_not_begun(finished, folder):
-    told = []
+    reported = []
     clear(finished.out, "b")
     tiny_package.photograph(folder / "new.png", seed=9)
 
-    run(replace(finished, resume=True), tell=told.append)
+    run(replace(finished, resume=True), progress=reported.append)
 
-    assert {progress.notice for progress in told} == {""}
+    assert {progress.notice for progress in reported} == {""}
 
 
 def test_the_models_own_threshold_is_no_other_setting(finished):
@@ -441,7 +441,7 @@ def test_an_interrupt_while_finished_photographs_are_checked_changes_nothing(fin
             raise KeyboardInterrupt
         return file_digest(path)
 
-    monkeypatch.setattr("foveate.inference.batch.file_digest", interrupted)
+    monkeypatch.setattr("foveate.inference.photograph_job.file_digest", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(replace(finished, resume=True))
 
@@ -603,10 +603,12 @@ def test_only_a_file_that_cannot_be_written_on_a_failing_disk_stops_a_run():
     unreadable = PhotographError("a.png: damaged")
     unreadable.__cause__ = OSError(errno.EIO, "bad sector")
 
-    assert batch.is_disk_error(OutputError("a_EX.png: cannot be written", errno=errno.ENOSPC))
-    assert not batch.is_disk_error(OutputError("a_EX.png: cannot be written", errno=errno.ENAMETOOLONG))
-    assert not batch.is_disk_error(OutputError("out: holds files of another program"))
-    assert not batch.is_disk_error(unreadable)
+    assert photograph_job.is_disk_error(OutputError("a_EX.png: cannot be written", errno=errno.ENOSPC))
+    assert not photograph_job.is_disk_error(
+        OutputError("a_EX.png: cannot be written", errno=errno.ENAMETOOLONG)
+    )
+    assert not photograph_job.is_disk_error(OutputError("out: holds files of another program"))
+    assert not photograph_job.is_disk_error(unreadable)
 
 
 def test_an_old_result_that_cannot_be_removed_fails_one_photograph(finished):

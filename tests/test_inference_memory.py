@@ -7,7 +7,7 @@ import tiny_package
 from tiny_package import Red
 
 from foveate import writers
-from foveate.inference import batch
+from foveate.inference import photograph_job
 from foveate.inference.pipeline import segment
 from foveate.types import Photograph
 
@@ -47,7 +47,7 @@ def test_writing_holds_one_copy_of_the_photograph_and_no_map_of_two_bytes(segmen
     segmentation, _ = segmented
     writers.prepare(tmp_path)
 
-    _, peak = traced(lambda: batch.save(segmentation, tmp_path, name="large"))
+    _, peak = traced(lambda: photograph_job.save(segmentation, tmp_path, name="large"))
 
     # 5: the picture to draw on, the outlines' bits and distances; a second copy of the picture is 3 more.
     assert peak < 6.5

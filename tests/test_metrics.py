@@ -1,5 +1,7 @@
 """Scores from counts equal those of scikit-learn and of plain counting; pooling is addition."""
 
+import inspect
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -372,6 +374,60 @@ def test_results_do_not_depend_on_how_many_samples_are_pooled_at_a_time(monkeypa
     assert metrics.interval(table, metrics.average_precisions, resamples=40) == expected
 
 
+# what is refused; `inspect.unwrap` leaves out the type checks of the test run, as a user does
+
+
+@pytest.mark.parametrize("name", ["truth", "inside"])
+def test_a_mask_that_is_not_boolean_or_has_another_shape_is_refused(name):
+    stored, truth, inside = map_and_truth(0, shape=(60, 80))
+    masks = {"truth": truth, "inside": inside}
+    histogram = inspect.unwrap(metrics.histogram)
+
+    for levels in (masks[name] * np.uint8(255), masks[name].astype(np.uint8), masks[name].astype(float)):
+        with pytest.raises(GeometryError, match=rf"^{name} is \w+; give Boolean values, such as {name} > 0$"):
+            histogram(stored, **masks | {name: levels})
+    with pytest.raises(GeometryError, match=rf"^{name} has the shape \(80, 60\); give \(60, 80\)"):
+        histogram(stored, **masks | {name: masks[name].T})
+
+
+@few_examples
+@given(st.sampled_from([1.2, -0.1, np.nan, np.nextafter(np.float32(1), np.float32(2))]))
+def test_a_scored_pixel_that_is_no_probability_is_refused(value):
+    stored = np.array([[0.5, value]], np.float32)
+    truth, inside = np.array([[True, False]]), np.array([[True, False]])
+
+    with pytest.raises(GeometryError, match=r"^the map has values from .*; give probabilities, clipped to 0"):
+        metrics.histogram(stored, truth)
+    assert metrics.histogram(stored, truth, inside).positives.sum() == 1
+
+
+def test_the_range_of_a_map_has_all_digits_that_tell_it_from_1():
+    above = np.nextafter(np.float32(1), np.float32(2))
+
+    for dtype, text in ((np.float32, "1.0000001"), (np.float64, "1.0000001192092896")):
+        assert metrics.thresholds.range_fault(np.array([0.5, above], dtype)) == f"values from 0.5 to {text}"
+    assert metrics.thresholds.range_fault(np.array([0.0, 1.0])) == ""
+
+
+def test_a_probability_is_no_index_of_a_threshold():
+    counts = counts_of([0, 0, 3], [9, 1, 0])
+
+    with pytest.raises(SettingError, match=r"^the thresholds are float64; give indices on the grid"):
+        inspect.unwrap(metrics.PixelCounts.at_or_above)(counts, np.array([0.5]))
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.5, np.nan])
+def test_a_mask_is_made_from_a_map_and_a_probability_alone(threshold):
+    stored, _, _ = map_and_truth(0)
+    binarise = inspect.unwrap(metrics.thresholds.binarise)
+
+    for levels in (stored, stored / 255):
+        with pytest.raises(SettingError, match="is not a probability; give a number from 0 to 1"):
+            binarise(levels, threshold)
+    with pytest.raises(GeometryError, match="the map is int64; give uint8 or uint16"):
+        binarise(stored.astype(np.int64), 0.5)
+
+
 # paired differences
 
 
@@ -406,10 +462,22 @@ def test_a_paired_interval_is_narrower_where_photographs_are_hard_for_both_syste
 
 
 def test_systems_are_compared_on_the_same_photographs_only():
-    with pytest.raises(
-        GeometryError, match=r"the first system has 2 photographs and . columns?, the second 3"
-    ):
+    with pytest.raises(GeometryError, match=r"^the first system has 2 photographs, the second 3; compare"):
         metrics.paired_interval(np.ones((2, 2)), np.ones((3, 2)), metrics.ratios)
+
+
+def test_systems_whose_maps_fill_other_bins_are_compared():
+    first, second = photographs(5), photographs(9)[4:]
+    tables = [table_of(each) for each in (first, second)]
+    common = np.split(table_of([*first, *second]), 2)
+
+    difference = metrics.paired_interval(*tables, metrics.average_precisions, resamples=50)
+    expected = metrics.paired_interval(*common, metrics.average_precisions, resamples=50)
+
+    assert tables[0].shape[1] != tables[1].shape[1]
+    assert (difference.value, difference.low, difference.high) == pytest.approx(
+        (expected.value, expected.low, expected.high), abs=1e-12
+    )
 
 
 def test_a_difference_of_undefined_scores_is_none():

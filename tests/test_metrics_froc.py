@@ -1,5 +1,7 @@
 """Detected lesions, calibration, image-level AUC and seams agree with plain counting and scikit-learn."""
 
+import inspect
+
 import cv2
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from strategies import laws, seeds
 
 from foveate import metrics
-from foveate.errors import SettingError
+from foveate.errors import GeometryError, SettingError
 from foveate.metrics import calibration, froc, seams
 from foveate.metrics.froc import DIAMETERS, IOU, THRESHOLDS
 from foveate.metrics.thresholds import MAX_INDEX
@@ -151,6 +153,23 @@ def test_thresholds_between_two_levels_are_computed_once(monkeypatch):
     for matching, detections in at_levels.items():
         np.testing.assert_array_equal(detections.true_positives, at_floats[matching].true_positives)
         np.testing.assert_array_equal(detections.false_positives, at_floats[matching].false_positives)
+
+
+def test_a_truth_a_map_and_thresholds_that_do_not_fit_are_refused():
+    stored, truth = blobs(0, dtype=np.float32)
+    detect = inspect.unwrap(metrics.detect)
+
+    with pytest.raises(GeometryError, match=r"^truth is uint8; give Boolean values, such as truth > 0$"):
+        detect(stored, truth * np.uint8(255), (0.5,))
+    with pytest.raises(GeometryError, match=r"^truth has the shape \(70, 60\); give \(60, 70\)"):
+        detect(stored, truth.T, (0.5,))
+    with pytest.raises(GeometryError, match=r"^the map has values from 0\.0 to 2\.0; give probabilities"):
+        detect(2 * stored, truth, (0.5,))
+    with pytest.raises(GeometryError, match=r"^the map is int64; give uint8"):
+        detect((9 * stored).astype(np.int64), truth, (0.5,))
+    for thresholds in ((), (0.3, 0.5), (0.5, 0.0), (1.5, 0.5)):
+        with pytest.raises(SettingError, match=r"^the thresholds are .*; give probabilities above 0"):
+            detect(stored, truth, thresholds)
 
 
 def test_pixels_that_touch_by_a_corner_are_one_lesion():
@@ -405,7 +424,38 @@ def test_image_auc_is_undefined_where_all_photographs_have_the_lesion():
     assert np.isnan(metrics.image_auc(np.array([0.1, 0.9]), np.array([True, True]))(np.ones((1, 2)))[0])
 
 
+def test_labels_that_are_not_boolean_or_too_few_and_scores_that_are_no_numbers_are_refused():
+    scores, has_lesion = np.array([0.1, 0.9, 0.4]), np.array([False, True, True])
+    image_auc = inspect.unwrap(metrics.image_auc)
+
+    with pytest.raises(GeometryError, match=r"^has_lesion is int64; give Boolean values"):
+        image_auc(scores, has_lesion.astype(np.int64))
+    with pytest.raises(GeometryError, match=r"^has_lesion has the shape \(2,\); give \(3,\)"):
+        image_auc(scores, has_lesion[:2])
+    with pytest.raises(SettingError, match=r"^a score is not a number"):
+        image_auc(np.array([0.1, np.nan, 0.4]), has_lesion)
+
+
+def test_a_scaling_refuses_what_is_no_probability():
+    scaling = calibration.PlattScaling(slope=2.0, shift=0.0)
+
+    with pytest.raises(GeometryError, match=r"^the map has values from -0\.5 to 0\.5"):
+        scaling(np.array([-0.5, 0.5]))
+
+
 # seams
+
+
+def test_seams_are_those_of_levels_inside_a_boolean_mask():
+    levels, corners = np.zeros((12, 12), np.uint16), np.array([[0, 0], [0, 6]])
+    table_row = inspect.unwrap(seams.table_row)
+
+    with pytest.raises(GeometryError, match=r"^the map is float64; give levels, as uint8 or uint16$"):
+        table_row(levels / 65535, levels == 0, corners, 6)
+    with pytest.raises(GeometryError, match=r"^inside is uint8; give Boolean values"):
+        table_row(levels, np.full((12, 12), 255, np.uint8), corners, 6)
+    with pytest.raises(GeometryError, match=r"^inside has the shape \(12, 11\)"):
+        table_row(levels, levels[:, 1:] == 0, corners, 6)
 
 
 def test_jumps_are_separated_by_whether_a_window_begins_or_has_ended_there():

@@ -85,7 +85,7 @@ def test_two_people_grade_and_a_third_decides(address):
         carol.locator("#grading", has_text="Dice 1.00").wait_for()  # computed when it is asked for
         assert carol.locator("#reviewed").is_disabled()
         carol.locator("#adjudicate").click()
-        carol.locator("#grading", has_text="Decided by Carol").wait_for()
+        carol.locator("#grading", has_text="Adjudicated by Carol").wait_for()
         carol.locator("#reviewed").check()
         tiny_page.until(carol, "() => foveate.isIdle() && foveate.state.photograph.reviewed_at")
 
@@ -329,7 +329,7 @@ def test_whoever_decides_sees_what_each_grader_left(address):
         without_ann = carol.evaluate(GRADER_PIXELS)
         legend_without = carol.locator("#graders-legend").inner_text()
 
-        assert [name.strip() for name in names] == ["Ann", "Ben", "The program"]
+        assert [name.strip() for name in names] == ["Ann", "Ben", "The model"]
         assert legend.split() == ["Ann", "Ben"]
         assert own == 0  # until somebody decides, the graders are compared with each other
         assert ann > ben > 0
@@ -338,7 +338,7 @@ def test_whoever_decides_sees_what_each_grader_left(address):
         assert carol.evaluate(tiny_page.COUNT_PIXELS) > 0
 
         carol.locator("#adjudicate").click()
-        carol.locator("#grading", has_text="Decided by Carol").wait_for()
+        carol.locator("#grading", has_text="Adjudicated by Carol").wait_for()
         assert carol.locator("#graders input:checked").count() == 3  # they stay while Carol decides
         request.patch(f"{address}/api/photographs/{carol.url.split('#')[1]}", data={"reviewed": True})
         carol.reload()
@@ -385,8 +385,8 @@ def test_gradings_that_cannot_be_read_are_named_all_before_a_deletion(browser, a
     page.close()
 
     assert question == (
-        "Delete two, with its result and corrections, and all gradings of it, whose graders were not read? "
-        "It is removed from the server's disk."
+        "Delete two, with its result and corrections, and all gradings of it (the graders' names were not "
+        "loaded)? It is removed from the server's disk."
     )
 
 
@@ -412,7 +412,7 @@ def test_graders_that_were_read_are_named_although_others_were_not(browser, addr
 
     assert question == (
         "Delete 2 photographs, with results and corrections, and the gradings by Ann and Ben, and all "
-        "gradings of 1 of them, whose graders were not read? They are removed from the server's disk."
+        "gradings of 1 of them (the graders' names were not loaded)? They are removed from the server's disk."
     )
 
 
@@ -525,7 +525,7 @@ def test_a_photograph_reviewed_before_double_grading_is_still_to_review_and_says
     assert (listed, mark, is_checked) == (1, 0, False)
     assert outlines[-1].strip() == "Earlier corrections"
     assert said.startswith("Reviewed by Zoe, ")
-    assert said.endswith(", before double grading; not decided yet")
+    assert said.endswith(", before double grading; not adjudicated yet")
 
 
 def test_without_double_grading_a_second_name_is_told_that_the_corrections_are_shared(browser, tmp_path):
@@ -593,7 +593,7 @@ def test_what_the_server_would_refuse_is_disabled_and_says_why(browser, address)
     methods = set(sent)
     opened, tool = carol.evaluate("() => [foveate.state.photograph.id, foveate.state.tool]")
     carol.locator("#adjudicate").click()
-    carol.locator("#grading", has_text="Decided by Carol").wait_for()
+    carol.locator("#grading", has_text="Adjudicated by Carol").wait_for()
     decided = refused(carol)
     carol.locator("#author").fill("ann")
     by_grader = carol.evaluate(REFUSALS)
@@ -603,13 +603,14 @@ def test_what_the_server_would_refuse_is_disabled_and_says_why(browser, address)
     assert own == decided == [""] * 4
     assert done == ["This grading is done: reopen it before you change it."] * 4
     reason = (
-        "Nobody has begun to decide between its gradings: choose Decide under Review and downloads first."
+        "Nobody has begun to adjudicate between its gradings: "
+        "choose Adjudicate under Review and downloads first."
     )
     assert undecided == [reason] * 4
     assert messages == [reason] * 5
     assert methods <= {"GET"}
     assert (opened, tool) == (identifier, "move")
-    assert by_grader == ["Ann has graded this photograph: somebody else must decide."] * 3 + [""]
+    assert by_grader == ["Ann has graded this photograph: somebody else must adjudicate."] * 3 + [""]
 
 
 def test_what_a_name_may_do_follows_it_while_it_is_typed(browser, address):
@@ -621,7 +622,7 @@ def test_what_a_name_may_do_follows_it_while_it_is_typed(browser, address):
         carol.locator("#author").fill(name)  # the field is not left yet
         may_decide.append(carol.locator("#adjudicate").is_enabled())
     carol.locator("#adjudicate").click()
-    carol.locator("#grading", has_text="Decided by Carol").wait_for()
+    carol.locator("#grading", has_text="Adjudicated by Carol").wait_for()
     tiny_page.until_drawn(carol)
     carol.evaluate("() => foveate.state.set({tool: 'brush'}, 'tool')")
     box, tools = carol.locator("#layer-canvas").bounding_box(), []
@@ -725,5 +726,5 @@ def test_a_refusal_advises_what_can_be_done(browser, address):
         "This is the grading of Ann: begin your own.",
         "",
     ]
-    decides = "has graded this photograph: somebody else must decide."
+    decides = "has graded this photograph: somebody else must adjudicate."
     assert reasons["graders"] == [f"Strauß {decides}", f"René {decides}", ""]

@@ -6,6 +6,7 @@ import zipfile
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 
+import numpy as np
 import pytest
 
 pytest.importorskip("fastapi")
@@ -15,6 +16,8 @@ import tiny_package
 import tiny_page
 from tiny_page import CHROMIUM, until
 
+from foveate.errors import FieldError
+from foveate.geometry import field_of_view
 from foveate.writers.tables import square_millimetres
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium; install Debian's package of that name")
@@ -186,6 +189,24 @@ def test_what_is_not_analysed_yet_cannot_be_marked_as_reviewed(browser, address,
         page.wait_for_timeout(200)
         assert page.evaluate("() => foveate.state.photograph.name") == "a_OD"
         assert not page.locator("#reviewed").is_checked()
+
+
+def test_of_a_photograph_without_a_single_field_the_page_says_what_is_wrong_and_names_no_option(dropped):
+    eye = tiny_package.fundus()
+    failure = "async (error) => (await import('/page/js/messages.js')).failureText({error})"
+    texts = []
+    for pixels in (np.hstack([eye, eye]), np.full_like(eye, 80)):
+        with pytest.raises(FieldError, match="--field") as refused:
+            field_of_view.find(pixels)
+        texts.append(dropped.evaluate(failure, {"code": "no_field", "message": str(refused.value)}))
+
+    assert texts[0].startswith(
+        "2 fields of view: discs around (row 128, column 128) and (row 128, column 384). If"
+    )
+    assert texts[1].startswith(
+        "No round field of view: the lit area is a rectangle. If the picture shows several"
+    )
+    assert not any("--" in text for text in texts)
 
 
 # ---- lists that do not hold what is open ----
@@ -418,11 +439,12 @@ def test_a_report_that_lacks_photographs_says_so(dropped):
         lines.append(dropped.locator("#batch-report-missing").all_inner_texts())
     dropped.unroute("**/api/report-jobs/*")
 
+    advice = "make the report again once all are analysed."
     assert lines == [
         [],
-        ["1 of 3 photographs had no result and is not in it; make it again."],
-        ["2 of 3 photographs had no result and are not in it; make it again."],
-        ["1 of 4 photographs had no result and is not in it; make it again."],
+        [f"1 of 3 photographs had no result and is not in this report; {advice}"],
+        [f"2 of 3 photographs had no result and are not in this report; {advice}"],
+        [f"1 of 4 photographs had no result and is not in this report; {advice}"],
     ]
 
 

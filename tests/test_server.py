@@ -15,6 +15,7 @@ import pytest
 import tiny_dicom
 import tiny_package
 import tiny_server
+from PIL import Image
 from tiny_server import done, picture, submit, waited
 
 import foveate
@@ -300,6 +301,16 @@ def test_limits_of_bytes_and_pixels_have_their_own_statuses(model, tmp_path):
         assert (many.status_code, many.json()["error"]["code"]) == (413, "too_many_pixels")
 
 
+def test_what_the_server_has_accepted_can_be_exported_whatever_its_limit_is(model, tmp_path, monkeypatch):
+    monkeypatch.setattr("foveate.photographs.LIMIT_PIXELS", 1000)
+    with tiny_server.running(tmp_path / "data", model, limits=Limits(pixels=10**6)) as client:
+        photograph = f"/api/photographs/{done(client)['id']}"
+        client.patch(photograph, json={"reviewed": True, "thresholds": {"EX": 0.3}})
+
+        for path in ("download", "training", "overlay.jpg"):
+            assert client.get(f"{photograph}/{path}").status_code == 200
+
+
 def test_a_full_disk_is_507(model, tmp_path):
     with tiny_server.running(tmp_path / "data", model, limits=Limits(free=1 << 60)) as client:
         answer = submit(client, picture())
@@ -334,6 +345,7 @@ class Failing:
     [
         ([worker_pool.LostError()], ("done", None)),
         ([worker_pool.LostError()] * 9, ("failed", "crashed")),
+        ([worker_pool.StartError("no such model package")] * 9, ("done", None)),
         ([worker_pool.TooSlowError()], ("failed", "too_slow")),
         ([ServiceError("no_space", "full")] * 5, ("done", None)),
         ([ServiceError("storage", "a disk error")], ("failed", "storage")),
@@ -353,6 +365,8 @@ def test_every_accepted_photograph_is_done_or_says_why_not(model, tmp_path, rais
     assert (told["error"] or {}).get("code") == code
     assert after["state"] in {"done", state}
     assert "secret" not in caplog.text
+    if str(raised[0]) == "no such model package":
+        assert caplog.text.count("no such model package; trying again in") == len(raised)
 
 
 def held(worker):
@@ -764,7 +778,7 @@ def test_the_address_that_is_shown_is_one_of_the_servers_names(tmp_path):
             "/x/y: the server cannot",
         ),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), OutputError, "data: the server cannot start"),
-        (sqlite3.DatabaseError("malformed"), OutputError, "foveate.sqlite3: cannot be used as a database"),
+        (sqlite3.DatabaseError("malformed"), OutputError, "cannot be used as a database .* restore a backup"),
         (KeyError("a bug"), KeyError, "a bug"),
         (SettingError("no such model"), SettingError, "no such model"),
     ],
@@ -781,6 +795,14 @@ def test_a_server_that_cannot_start_says_why(tmp_path, monkeypatch, error, expec
 
     assert "\n" not in str(raised.value)
     assert ready == []
+
+
+def test_an_address_at_which_another_server_starts_is_refused(tmp_path):
+    with serving._listening(Options(data=tmp_path, port=0)) as listening:
+        port = listening.getsockname()[1]
+
+        with pytest.raises(SettingError, match=f"127.0.0.1:{port} cannot be opened .Address already in use"):
+            serving._listening(Options(data=tmp_path / "other", port=port))
 
 
 def test_a_start_that_ends_without_an_error_is_no_success(tmp_path, monkeypatch):
@@ -810,6 +832,9 @@ def test_settings_that_make_no_sense_are_refused(tmp_path):
         Options(data=tmp_path, workers=0)
     with pytest.raises(SettingError, match="give more than 0"):
         Limits(bytes=0)
+    assert Limits(pixels=options.MOST_PIXELS).pixels == 2 * Image.MAX_IMAGE_PIXELS
+    with pytest.raises(SettingError, match="limit pixels is 178956971; give at most 178956970"):
+        Limits(pixels=options.MOST_PIXELS + 1)
     with pytest.raises(SettingError, match="no such folder"):
         options.roots((tmp_path / "missing",))
     with pytest.raises(SettingError, match=r"--root .*: cannot be reached \(File name too long\); check"):

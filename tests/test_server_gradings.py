@@ -3,11 +3,13 @@
 import csv
 import io
 import json
+import re
 import sqlite3
 import threading
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 from tiny_server import done, grey, png
 
+from foveate.errors import SettingError
 from foveate.metrics import cohen_kappa
 from foveate.server.errors import ServiceError
 from foveate.server.review import agreement
@@ -31,6 +34,8 @@ from foveate.server.storage.gradings import grading_in
 
 COUNTS = st.integers(0, 30)
 
+PAGE = Path(__file__).parent.parent / "docs" / "grading.md"
+
 
 @given(COUNTS, COUNTS, COUNTS, COUNTS)
 def test_kappa_is_that_of_scikit_learn(both, first, second, neither):
@@ -43,6 +48,19 @@ def test_kappa_is_that_of_scikit_learn(both, first, second, neither):
         assert kappa is None
     else:
         assert kappa == pytest.approx(cohen_kappa_score(one, two), abs=1e-12)
+
+
+def test_kappa_of_fewer_than_no_items_is_refused():
+    with pytest.raises(SettingError, match="give none below 0"):
+        cohen_kappa(21, -3, 2, 14)
+
+
+def test_the_page_s_kappa_is_that_of_its_counts():
+    (example,) = re.findall(r'^\{"pairs": .*?\]\}$', PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    (pair,) = json.loads(example)["pairs"]
+
+    assert sum(pair["present"].values()) == pair["photographs"]
+    assert pair["kappa"] == round(cohen_kappa(**pair["present"]), 3)
 
 
 @pytest.fixture(scope="module")
@@ -545,7 +563,7 @@ def test_a_graded_photograph_is_corrected_and_reviewed_only_in_a_decision_and_by
     by_adjudicator = graded.patch(address, json={"reviewed": True, "reviewer": "Carol"})
 
     assert [answer.status_code for answer in before] == [409] * 4
-    assert all("nobody has begun to decide" in answer.json()["error"]["message"] for answer in before)
+    assert all("nobody has begun to adjudicate" in answer.json()["error"]["message"] for answer in before)
     assert (undecided["reviewed"], undecided["result"]["revision"]) == (False, 0)
     assert [answer.status_code for answer in by_grader] == [422] * 3
     assert all("Ann has graded this photograph" in answer.text for answer in by_grader)
@@ -888,7 +906,7 @@ def test_a_photograph_that_was_reviewed_before_double_grading_waits_for_its_grad
 
     assert waiting[0] == graded_by_two == [False, True, "Zoe"]
     assert waiting[1].startswith("Marked as reviewed by Zoe, 20")
-    assert waiting[1].endswith(", before double grading; not decided yet.")
+    assert waiting[1].endswith(", before double grading; not adjudicated yet.")
     assert begun == [False, False, ""]
     assert review_of(client, photograph) == [True, False, "Carol"]
 

@@ -1,8 +1,10 @@
 """The server as it is run: a process with workers of its own, many clients, and whatever kills it."""
 
 import concurrent.futures
+import errno
 import functools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -312,6 +314,40 @@ def test_a_worker_that_is_lost_or_too_slow_is_replaced(worker, tmp_path):
     shares = []
     assert worker.do(task, shares.append, 60.0).facts.lesions["EX"].model_extra["count"] > 0
     assert shares == sorted(shares)
+
+
+def test_a_worker_that_cannot_be_replaced_says_why_and_starts_later(model, tmp_path, monkeypatch):
+    package, moved = tmp_path / "package", tmp_path / "moved"
+    shutil.copytree(model, package)
+    process = worker_pool.WorkerProcess(
+        Options(data=tmp_path / "data", model=package, engine="onnx", threads=1), loads_model=True
+    )
+    task = ReceiveTask(folder=tmp_path, pixels=1000)
+
+    def kill():
+        os.kill(process._process.pid, signal.SIGKILL)
+        process._process.wait()
+
+    def no_memory(*arguments, **named):
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    try:
+        process.handshake()
+        kill()
+        with monkeypatch.context() as patch:
+            patch.setattr(worker_pool.subprocess, "Popen", no_memory)
+            for _ in range(2):
+                with pytest.raises(worker_pool.StartError, match=r"cannot be started .*allocate memory"):
+                    process.do(task, lambda share: None, 60.0)
+        package.rename(moved)
+        with pytest.raises(worker_pool.StartError, match="no such model package"):
+            process.do(task, lambda share: None, 60.0)
+        process._process.wait()
+        moved.rename(package)
+        with pytest.raises(ServiceError, match="No such file"):  # the worker runs, and has no upload to read
+            process.do(task, lambda share: None, 60.0)
+    finally:
+        process.close()
 
 
 def test_a_task_that_is_cancelled_ends(worker, tmp_path):

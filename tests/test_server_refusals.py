@@ -240,6 +240,22 @@ def test_a_lost_worker_is_explained_by_what_it_was_doing(client, error, times):
         assert request().status_code < 300  # the next one is done by the new worker
 
 
+def test_a_worker_that_cannot_be_replaced_is_no_fault_of_an_upload(client, caplog):
+    worker = lose(client, worker_pool.StartError("a worker cannot be started (no memory)"), 1)
+
+    answer = submit(client, picture())
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (429, "busy")
+    assert int(answer.headers["retry-after"]) > 0
+    assert "cannot be started (no memory)" in caplog.text
+    assert not list(client.service.data_dir.photographs.iterdir())
+
+    lose(client, worker_pool.LostError(), 1)
+    worker.times = 1  # its replacement cannot be started either
+    assert submit(client, picture()).status_code == 429
+    assert submit(client, picture()).status_code == 201
+
+
 def test_what_a_lost_worker_left_unfinished_is_removed_by_the_next(client):
     folder = client.service.data_dir.photographs / ("a" * 32)
     folder.mkdir()

@@ -288,7 +288,10 @@ def test_a_report_of_a_batch_leaves_out_what_is_deleted_or_analysed_again_meanwh
         client.service.database.update(identifier, state="done")
     client.delete(f"/api/batches/{batch}")
 
-    line = "1 of 2 photographs had no result and is not in this report; make it again."
+    line = (
+        "1 of 2 photographs had no result and is not in this report; "
+        "make the report again once all are analysed."
+    )
     assert page.status_code == 200, page.text
     assert page.text.count("<article>") == 1
     assert ">two</h1>" in page.text
@@ -316,7 +319,10 @@ def test_a_report_of_a_batch_says_how_many_of_its_photographs_have_no_result(cli
 
     assert answer.status_code == 200, answer.text
     assert [page.remark for page in made] == [
-        "3 of 4 photographs had no result and are not in this report; make it again."
+        (
+            "3 of 4 photographs had no result and are not in this report; "
+            "make the report again once all are analysed."
+        )
     ]
 
 
@@ -369,11 +375,11 @@ def flowed(parts):
 @pytest.mark.parametrize(
     ("suggested", "moved", "caption"),
     [
-        (True, (), "fovea and disc placed by the program, check"),
-        (True, ("fovea",), "disc placed by the program, check"),
+        (True, (), "fovea and disc placed by the program: to be checked"),
+        (True, ("fovea",), "disc placed by the program: to be checked"),
         (True, ("fovea", "disc"), "grid placed by hand"),
-        (False, (), "fovea and disc placed by the program, check"),
-        (False, ("disc",), "fovea placed by the program, check"),
+        (False, (), "fovea and disc placed by the program: to be checked"),
+        (False, ("disc",), "fovea placed by the program: to be checked"),
     ],
 )
 def test_a_report_says_what_of_the_grid_nobody_has_moved(client, suggested, moved, caption):
@@ -475,7 +481,7 @@ def test_a_batch_has_a_page_for_each_photograph(client, monkeypatch):
     monkeypatch.setattr(reports, "MOST_AT_ONCE", 1)
     refused = client.get(f"/api/batches/{batch}/report.pdf")
     assert refused.status_code == 422
-    assert "2 photographs are done, a report holds at most 1" in refused.json()["error"]["message"]
+    assert "2 photographs are done, but this report holds at most 1" in refused.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,10 @@ def test_a_report_leaves_out_what_has_no_result_and_says_so(client, batch, held,
     assert (told["state"], told["done"], told["total"], told["without_result"]) == ("done", 2, 3, 1)
     assert len(re.findall(rb"/Type /Page\b(?!s)", made.content)) == 2
     assert [page.remark for page in pages] == [
-        "2 of 4 photographs had no result and are not in this report; make it again.",
+        (
+            "2 of 4 photographs had no result and are not in this report; "
+            "make the report again once all are analysed."
+        ),
         "",
     ]
 
@@ -179,7 +182,7 @@ def test_reports_are_limited_in_size_number_and_time(client, batch, held, monkey
     monkeypatch.setattr(report_jobs, "MOST_PHOTOGRAPHS", 2)
     refused = client.post(f"/api/batches/{batch}/report-jobs", json={})
     assert refused.status_code == 422
-    assert "3 photographs are done, a report holds at most 2" in refused.json()["error"]["message"]
+    assert "3 photographs are done, but a report holds at most 2" in refused.json()["error"]["message"]
     monkeypatch.setattr(report_jobs, "MOST_PHOTOGRAPHS", 300)
     monkeypatch.setattr(report_jobs, "MOST_JOBS", 1)
     job = begin(client, batch)

@@ -1,17 +1,26 @@
 """Nobody asks who may not, and nothing comes in that should stay out."""
 
+import contextlib
 import io
 import logging
 import os
+import re
 import struct
 import zlib
+from pathlib import Path
 
 import pytest
 import tiny_package
 import tiny_server
+from starlette.responses import PlainTextResponse
+from starlette.testclient import TestClient
 from tiny_server import done, picture, submit
 
-from foveate.server.http import guard
+from foveate.server.http import guard, serving
+from foveate.server.http.app import create
+from foveate.server.options import Options
+
+DOCUMENTED = Path(__file__).parents[1] / "docs" / "serve.md"
 
 TOKEN = "a-token-that-is-long-enough"
 
@@ -242,6 +251,10 @@ def locked(model, tmp_path_factory):
         yield client
 
 
+def cookie_name(client):
+    return client.service.sessions.cookie
+
+
 def test_without_the_token_nothing_is_told(locked):
     asked = [
         locked.get("/api/photographs"),
@@ -249,8 +262,8 @@ def test_without_the_token_nothing_is_told(locked):
         submit(locked, picture()),
         locked.get("/api/server", headers={"Authorization": "Bearer wrong-but-long-enough"}),
         locked.get("/api/server", headers={"Authorization": f"Basic {TOKEN}"}),
-        locked.get("/api/server", headers={"Cookie": f"{guard.COOKIE}={TOKEN}"}),
-        locked.get("/api/server", headers={"Cookie": f"{guard.COOKIE}="}),
+        locked.get("/api/server", headers={"Cookie": f"{cookie_name(locked)}={TOKEN}"}),
+        locked.get("/api/server", headers={"Cookie": f"{cookie_name(locked)}="}),
     ]
 
     assert {(answer.status_code, answer.json()["error"]["code"]) for answer in asked} == {
@@ -277,11 +290,46 @@ def test_a_session_is_opened_with_the_token_and_closed(locked):
     assert "httponly" in cookie
     assert "samesite=strict" in cookie
     assert TOKEN not in cookie
-    name = answer.cookies[guard.COOKIE]
+    name = answer.cookies[cookie_name(locked)]
     assert locked.get("/api/photographs").status_code == 200
     assert locked.get("/api/session").json()["signed_in"]
     assert locked.delete("/api/session").status_code == 204
-    assert locked.get("/api/photographs", headers={"Cookie": f"{guard.COOKIE}={name}"}).status_code == 401
+    assert (
+        locked.get("/api/photographs", headers={"Cookie": f"{cookie_name(locked)}={name}"}).status_code == 401
+    )
+
+
+def test_servers_on_one_host_do_not_end_each_others_sessions(model, locked, tmp_path):
+    with tiny_server.running(tmp_path, model, base="http://127.0.0.1:8001", token=TOKEN) as other:
+        for client in (locked, other):
+            assert client.post("/api/session", json={"token": TOKEN}).status_code == 204
+        shared = "; ".join(
+            f"{name}={value}" for each in (locked, other) for name, value in each.cookies.items()
+        )
+
+        for client in (locked, other):
+            client.cookies.clear()
+            assert client.get("/api/photographs", headers={"Cookie": shared}).status_code == 200
+
+
+def test_the_documented_proxy_passes_on_who_sends_a_request(tmp_path, monkeypatch):
+    lines = re.findall(r"proxy_set_header +([\w-]+) +([^;]+);", DOCUMENTED.read_text())
+    values = {"$remote_addr": "203.0.113.9", "$scheme": "https", "$http_host": "clinic.example"}
+    seen = []
+
+    async def record(self, scope, receive, send):
+        seen.append((scope["client"][0], scope["scheme"]))
+        await PlainTextResponse("")(scope, receive, send)
+
+    monkeypatch.setattr(guard.Guard, "__call__", record)
+    config = serving.configuration(create(Options(data=tmp_path)))
+    config.load()
+    with contextlib.closing(TestClient(config.loaded_app, client=("127.0.0.1", 50000))) as proxy:
+        proxy.get("/healthz", headers={name: values[value] for name, value in lines})
+    with contextlib.closing(TestClient(config.loaded_app, client=("203.0.113.7", 50000))) as stranger:
+        stranger.get("/healthz", headers={"X-Forwarded-For": "203.0.113.9"})
+
+    assert seen == [("203.0.113.9", "https"), ("203.0.113.7", "http")]
 
 
 def test_names_notes_and_authors_are_only_ever_json(client):

@@ -237,12 +237,18 @@ def test_a_result_of_another_model_leaves_nothing_of_the_earlier_one(version_1):
 def test_the_copy_of_an_older_database_goes_with_the_first_photograph_that_is_deleted(version_1):
     database = Database(version_1)
     copy = version_1.with_name("foveate.sqlite3.v1")
-    assert copy.exists()
+    backups = [version_1.with_name(f"{version_1.name}.{suffix}") for suffix in ("vor-umzug", "v1.keep", "v")]
+    for backup in backups:
+        shutil.copy(copy, backup)
+    database.add_batch("e" * 32, "empty", 1.0)
 
     assert database.delete("c" * 32) == ()
+    assert database.delete_batch("e" * 32)
+    assert copy.exists()
     assert database.delete("a" * 32) == ("a" * 32,)
 
     assert not copy.exists()
+    assert all(backup.exists() for backup in backups)
     database.close()
 
 
@@ -350,19 +356,77 @@ def test_photographs_without_a_database_are_refused_and_nothing_is_deleted(model
     data = tmp_path / "data"
     with tiny_server.running(data, model) as client:
         kept = [done(client, picture(seed))["id"] for seed in range(2)]
-    for file in data.glob("foveate.sqlite3*"):
-        file.rename(tmp_path / file.name)
-        if is_emptied:
-            file.touch()
+    database = data / "foveate.sqlite3"
+    database.rename(tmp_path / database.name)
+    if is_emptied:
+        database.touch()
 
     with pytest.raises(OutputError, match=r"but foveate\.sqlite3 is missing or empty; put it back"):
         DataDir(data)
+    database.with_name("foveate.sqlite3-wal").write_bytes(b"of a killed server")
+    with pytest.raises(OutputError, match=r"but foveate\.sqlite3-wal lies beside it; .*-shm\), or"):
+        DataDir(data)
+    database.with_name("foveate.sqlite3-wal").unlink()
 
     assert sorted(path.name for path in (data / "photographs").iterdir()) == sorted(kept)
-    for file in tmp_path.glob("foveate.sqlite3*"):
-        file.rename(data / file.name)
+    (tmp_path / database.name).rename(database)
     with tiny_server.running(data, model) as client:
         assert [client.get(f"/api/photographs/{one}").json()["state"] for one in kept] == ["done"] * 2
+
+
+@pytest.mark.parametrize(
+    "file", ["incoming/left.png", "gone/right.png", "lock", "letters/anna.txt", "readme.txt"]
+)
+def test_a_folder_of_somebodys_files_is_refused_and_stays_as_it_is(tmp_path, file):
+    data = tmp_path / "fundus"
+    (data / file).parent.mkdir(parents=True)
+    (data / file).write_bytes(b"kept")
+    data.chmod(0o755)
+    before = sorted(data.rglob("*"))
+
+    with pytest.raises(OutputError, match=r"fundus: holds files but no foveate\.sqlite3; choose an empty"):
+        DataDir(data)
+
+    assert sorted(data.rglob("*")) == before
+    assert (data / file).read_bytes() == b"kept"
+    assert data.stat().st_mode & 0o777 == 0o755
+
+
+def test_what_a_killed_first_start_has_left_is_no_obstacle(tmp_path):
+    for folder in ("photographs", "incoming/model", "gone", "lost+found"):
+        (tmp_path / folder).mkdir(parents=True)
+    probe = ".foveate-0123456789abcdef.part"
+    for file in (
+        "lock",
+        "foveate.sqlite3",
+        "foveate.sqlite3-journal",
+        *(f"photographs/{probe}", f"incoming/{probe}", f"gone/{probe}", "incoming/model/manifest.json"),
+        ".DS_Store",
+    ):
+        (tmp_path / file).touch()
+
+    DataDir(tmp_path).close()
+
+    assert not any((tmp_path / "incoming").iterdir())
+
+
+def test_files_that_somebody_puts_into_the_data_folder_are_kept(model, tmp_path):
+    with tiny_server.running(tmp_path, model) as client:
+        identifier = done(client)["id"]
+    for folder in ("photographs", "incoming", "gone"):
+        (tmp_path / folder / f"of {folder}.png").write_bytes(b"kept")
+
+    with tiny_server.running(tmp_path, model):
+        assert [path.name for path in (tmp_path / "photographs").iterdir()] == [identifier]
+        assert not any((tmp_path / "incoming").iterdir())
+
+    aside = sorted((tmp_path / "unknown").iterdir())
+    assert [path.name.rpartition("-")[0] for path in aside] == [
+        "of gone.png",
+        "of incoming.png",
+        "of photographs.png",
+    ]
+    assert {path.read_bytes() for path in aside} == {b"kept"}
 
 
 def test_results_that_the_database_does_not_know_are_set_aside(model, tmp_path):
@@ -384,6 +448,48 @@ def test_results_that_the_database_does_not_know_are_set_aside(model, tmp_path):
     assert (aside / "results" / "summary.csv").is_file()
     assert queued.name.startswith("e" * 32)
     assert (queued / "upload").is_file()
+
+
+def test_photographs_that_were_deleted_after_a_backup_do_not_come_back_with_it(model, tmp_path, caplog):
+    data, backup = tmp_path / "data", tmp_path / "backup.sqlite3"
+    with tiny_server.running(data, model) as client:
+        batch = client.post("/api/batches", json={"name": "clinic"}).json()["id"]
+        kept, deleted, graded = [done(client, picture(seed), batch=batch)["id"] for seed in range(3)]
+        client.post(f"/api/photographs/{graded}/gradings", json={"grader": "Ann"})
+        with (
+            closing(sqlite3.connect(data / "foveate.sqlite3")) as source,
+            closing(sqlite3.connect(backup)) as copy,
+        ):
+            source.backup(copy)
+        for identifier in (deleted, graded):
+            assert client.delete(f"/api/photographs/{identifier}").status_code == 204
+    shutil.copy(backup, data / "foveate.sqlite3")
+
+    with tiny_server.running(data, model) as client:
+        assert "3 photographs were deleted from the database" in caplog.text
+        listed = client.get("/api/photographs").json()["photographs"]
+        assert [photograph["id"] for photograph in listed] == [kept]
+        assert client.service.database.identifiers() == [kept]
+        assert client.get(f"/api/batches/{batch}/download").status_code == 200
+        assert client.get(f"/api/photographs/{deleted}").status_code == 404
+
+
+def test_a_server_without_any_of_its_photographs_deletes_none_of_them(model, tmp_path):
+    data = tmp_path / "data"
+    with tiny_server.running(data, model) as client:
+        kept = [done(client, picture(seed))["id"] for seed in range(2)]
+    (data / "photographs").rename(tmp_path / "moved")
+
+    with (
+        pytest.raises(OutputError, match=r"holds none of the 2 photographs that .* put this folder back"),
+        tiny_server.running(data, model),
+    ):
+        pass
+
+    (data / "photographs").rmdir()
+    (tmp_path / "moved").rename(data / "photographs")
+    with tiny_server.running(data, model) as client:
+        assert [client.get(f"/api/photographs/{one}").json()["state"] for one in kept] == ["done"] * 2
 
 
 def test_links_in_the_data_folder_are_removed_and_not_followed(model, tmp_path):

@@ -18,11 +18,12 @@ from safetensors.torch import load_file
 from foveate import atomic_files, cli, models
 from foveate.datasets import Case, checks, layouts
 from foveate.datasets.layouts import Folders
-from foveate.errors import OutputError, TrainingError
+from foveate.errors import OutputError, SettingError, TrainingError
 from foveate.geometry import canvas, tiling
 from foveate.metrics import Estimate, froc
-from foveate.training import cache, comparison, recipes, runner, trainer
-from foveate.training.comparison import figure, tables
+from foveate.training import cache, comparison, recipes, run_split, runner, trainer
+from foveate.training.comparison import figure, plan, tables
+from foveate.training.plan import TrainingPlan
 from foveate.training.recipe import STAGES
 from foveate.training.run_folder import RunFolder
 
@@ -69,7 +70,9 @@ def test_a_stream_alone_waits_for_the_joint_stage_whose_steps_it_takes(made, tmp
 
 def test_each_row_is_the_network_with_its_own_last_weights(made):
     recipe, folder, _ = made
-    rows = {row: tiny_set.digests(comparison.build_network(recipe, folder, row)) for row in comparison.ROWS}
+    rows = {
+        row: tiny_set.digests(comparison.build_network(recipe, folder, row)) for row in comparison.ROW_ENGINES
+    }
     parts = {"GlobalNet": "global_net", "LocalNet": "local_net"}
     for row, part in parts.items():
         own = {name: digest for name, digest in rows[row].items() if name.startswith(part)}
@@ -106,7 +109,7 @@ def test_all_pictures_of_a_patch_show_the_same_part_of_the_photograph(made, comp
     assert np.abs(patch.pixels.astype(int) - pixels[patch_slices]).max() <= 1  # two JPEG decoders
     assert patch.truth.any()
     assert {row: stored.shape for row, stored in patch.maps.items()} == dict.fromkeys(
-        comparison.ROWS, patch.truth.shape
+        comparison.ROW_ENGINES, patch.truth.shape
     )
 
 
@@ -135,12 +138,14 @@ def test_each_photograph_is_predicted_once_for_each_row_and_the_patches_are_thos
 
     columns = comparison.compare(recipe, folder, cases, lesions=("EX", "SE"))
 
-    assert len(predicted) == len(set(predicted)) == len(cases) * len(comparison.ROWS)
+    assert len(predicted) == len(set(predicted)) == len(cases) * len(comparison.ROW_ENGINES)
     for lesion, column in columns.items():
         name = column.patch.photograph
         case = next(case for case in cases if case.name == name)
-        (truth,) = comparison.truth(case, (lesion,), maps[comparison.ROWS["fused"], name, lesion].shape)
-        for row, engine in comparison.ROWS.items():
+        (truth,) = comparison.truth(
+            case, (lesion,), maps[comparison.ROW_ENGINES["fused"], name, lesion].shape
+        )
+        for row, engine in comparison.ROW_ENGINES.items():
             expected = maps[engine, name, lesion][comparison.densest_patch(truth)]
             np.testing.assert_array_equal(column.patch.maps[row], expected)
 
@@ -167,9 +172,9 @@ def test_the_densest_patch_is_the_one_of_the_grid_with_most_lesion():
 
 def test_nothing_is_compared_on_photographs_that_were_trained_on(made):
     _, _, cases = made
-    comparison.require_not_trained_on(cases[:1], cases[1:])
+    plan.require_not_trained_on(cases[:1], cases[1:])
     with pytest.raises(TrainingError, match=f"{cases[1].name} was used for training"):
-        comparison.require_not_trained_on(cases, cases[1:])
+        plan.require_not_trained_on(cases, cases[1:])
 
 
 def test_nothing_is_compared_on_photographs_that_the_package_at_the_start_was_trained_on(made, tmp_path):
@@ -177,9 +182,9 @@ def test_nothing_is_compared_on_photographs_that_the_package_at_the_start_was_tr
     training = {"photographs": [cases[0].name]}
     start = models.load(tiny_package.build(tmp_path / "before", training=training))
 
-    comparison.require_not_trained_on(cases[1:], [], start)
+    plan.require_not_trained_on(cases[1:], [], start)
     with pytest.raises(TrainingError, match=f"package tiny was trained on {cases[0].name}; compare on"):
-        comparison.require_not_trained_on(cases, [], start)
+        plan.require_not_trained_on(cases, [], start)
 
 
 def test_a_package_that_spells_a_photograph_in_another_unicode_form_was_trained_on_it(tmp_path):
@@ -187,7 +192,72 @@ def test_a_package_that_spells_a_photograph_in_another_unicode_form_was_trained_
     start = models.load(tiny_package.build(tmp_path / "before", training=training))
 
     with pytest.raises(TrainingError, match="package tiny was trained on m\xfcde; compare on"):
-        comparison.require_not_trained_on([Case(name="m\xfcde", photograph=Path(), masks={})], [], start)
+        plan.require_not_trained_on([Case(name="m\xfcde", photograph=Path(), masks={})], [], start)
+
+
+def test_the_fold_of_a_run_without_a_split_is_known_before_it_begins_and_assigned_once(tmp_path, monkeypatch):
+    calls = []
+
+    def stratified(cases, *_):
+        calls.append([case.name for case in cases])
+        return {case.name: n for n, case in enumerate(cases)}
+
+    monkeypatch.setattr(run_split.splits, "stratified", stratified)
+    cases = tiny_set.write(tmp_path / "set")
+    run = TrainingPlan(recipe=tiny_set.recipe(split=None, held_back=2), cases=cases, folder=tmp_path / "run")
+
+    prepared = plan.prepare(run, ("EX",))
+
+    assert [case.name for case in prepared.training_cases] == ["IDRiD_01", "IDRiD_02"]
+    assert [case.name for case in prepared.cases] == ["IDRiD_03"]
+    assert not run.folder.exists()
+    next(plan.train(prepared))
+    assert calls == [["IDRiD_01", "IDRiD_02", "IDRiD_03"]]
+
+
+def test_only_photographs_that_are_compared_on_must_hold_the_papers_crop(tmp_path, monkeypatch):
+    cases = tiny_set.write(tmp_path / "set")
+    with Image.open(cases[2].photograph) as largest:
+        monkeypatch.setattr(canvas, "PAPER_CROP", (largest.height, largest.width))
+    split = tmp_path / "folds.json"
+    split.write_text(json.dumps({"folds": {"IDRiD_01": 0, "IDRiD_02": 1, "IDRiD_03": 2}}))
+    run = TrainingPlan(recipe=tiny_set.recipe(split=split, held_back=2), cases=cases, folder=tmp_path / "run")
+
+    assert [case.name for case in plan.prepare(run, ("EX",), tiling="paper").cases] == ["IDRiD_03"]
+    with pytest.raises(SettingError, match=r"IDRiD_01.jpg: .* too few for the paper's crop"):
+        plan.prepare(replace(run, recipe=replace(run.recipe, held_back=0)), ("EX",), tiling="paper")
+
+
+def test_a_comparison_without_a_photograph_is_refused(tmp_path):
+    cases = tiny_set.write(tmp_path / "set")
+    run = TrainingPlan(
+        recipe=tiny_set.recipe(split=None, held_back=None), cases=cases, folder=tmp_path / "run"
+    )
+
+    with pytest.raises(SettingError, match="no photograph is held back to compare on; hold back a fold, or"):
+        plan.prepare(run, ("EX",))
+
+
+@pytest.mark.parametrize("folder", ["test", "train"])
+def test_a_mask_to_look_at_is_named_whether_it_is_compared_or_trained_on(
+    command, partly, capsys, monkeypatch, folder
+):
+    def stop(_):
+        raise TrainingError("the training begins")
+
+    monkeypatch.setattr(runner, "train", stop)
+    mask = {
+        "test": partly / "masks/all_EX.tif",
+        "train": next(partly.parent.rglob("IDRiD_02_EX.tif")),
+    }[folder]
+    levels = np.asarray(Image.open(mask)) * np.uint8(255)
+    levels[int(np.flatnonzero(levels.any(axis=1))[0])] //= 2
+    Image.fromarray(levels).save(mask)
+
+    assert command("--layout", "partly", "--on", "test") == 1
+
+    (doubt,) = [line for line in capsys.readouterr().err.splitlines() if "levels from" in line]
+    assert f"{mask.name}: 2 levels from 127 to 255 all count as this lesion" in doubt
 
 
 def test_the_papers_tiling_is_143_patches_side_by_side():
@@ -204,7 +274,7 @@ def test_memory_that_runs_out_is_no_damaged_photograph(made, monkeypatch):
 
     monkeypatch.setattr(Image, "open", run_out)
     with pytest.raises(MemoryError, match="Cannot allocate memory"):
-        comparison.require_crop(made[2])
+        plan.require_crop(made[2])
 
 
 def test_the_figure_holds_five_pictures_in_the_papers_order(comparisons):
@@ -272,11 +342,19 @@ def command(tmp_path, monkeypatch):
 
 def test_the_command_trains_what_is_missing_and_writes_the_table(command, tmp_path, capsys, monkeypatch):
     check_files, checked = checks.check_files, []
-    monkeypatch.setattr(checks, "check_files", lambda *given: checked.append(given[1]) or check_files(*given))
+
+    def record(cases, lesions, *more):
+        checked.append(([case.name for case in cases], lesions))
+        return check_files(cases, lesions, *more)
+
+    monkeypatch.setattr(checks, "check_files", record)
     assert command("--lesions", "EX") == 0
 
     shown = capsys.readouterr()
-    assert checked == [tiny_set.recipe().contract.lesions]  # all masks are trained on
+    assert checked == [
+        (["IDRiD_02", "IDRiD_03"], tiny_set.recipe().contract.lesions),  # what is trained on
+        (["IDRiD_01"], ("EX",)),  # what is compared on
+    ]
     assert "| GlobalNet |" in shown.out
     assert "global-alone 2/2" in shown.err
     content = json.loads((tmp_path / "out/comparison.json").read_text())
@@ -293,7 +371,7 @@ def test_the_command_trains_what_is_missing_and_writes_the_table(command, tmp_pa
 
     assert command("--lesions", "EX", "--replace") == 0  # all is trained: only compared again
     assert "alone 1/2" not in capsys.readouterr().err
-    assert checked[1:] == [("EX",)]
+    assert checked[2:] == [([], tiny_set.recipe().contract.lesions), (["IDRiD_01"], ("EX",))]
     assert [path.name for path in sorted((tmp_path / "out").glob("*.*"))] == [
         "comparison.json",
         "comparison.md",
@@ -379,7 +457,7 @@ def partly(tmp_path, monkeypatch):
 def test_what_a_split_to_compare_on_lacks_is_said_before_anything_is_trained(
     command, partly, capsys, monkeypatch
 ):
-    def stop(plan):
+    def stop(_):
         raise TrainingError("the training begins")
 
     monkeypatch.setattr(runner, "train", stop)
@@ -396,7 +474,7 @@ def test_what_a_split_to_compare_on_lacks_is_said_before_anything_is_trained(
 
 
 def test_of_several_processes_only_the_first_says_what_is_left_out(command, partly, capsys, monkeypatch):
-    def stop(plan):
+    def stop(_):
         raise TrainingError("the training begins")
 
     monkeypatch.setattr(runner, "train", stop)

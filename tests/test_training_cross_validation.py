@@ -15,11 +15,11 @@ from foveate.datasets import checks, splits
 from foveate.datasets.layouts import LAYOUTS
 from foveate.engines import openvino
 from foveate.errors import DatasetError, SettingError, TrainingError
-from foveate.training import cross_validation, recipes, runner
+from foveate.training import cross_validation, recipes, run_split
+from foveate.training.plan import TrainingPlan
 from foveate.training.recipe import STAGES
 from foveate.training.run_folder import RunFolder
 from foveate.training.run_record import RunSplit
-from foveate.training.runner import TrainingPlan
 
 
 @pytest.fixture
@@ -100,10 +100,10 @@ def test_a_package_at_the_start_that_knows_a_later_fold_is_refused_before_the_fi
 
 
 def test_a_package_at_the_start_is_checked_against_the_folds_that_the_runs_will_assign(tmp_path, monkeypatch):
-    monkeypatch.setattr(runner, "FOLDS", 3)
+    monkeypatch.setattr(run_split, "FOLDS", 3)
     cases = tiny_set.write(tmp_path / "set")
     recipe = tiny_set.recipe(split=None, held_back=None)
-    folds = splits.stratified(cases, recipe.contract.lesions, runner.FOLDS, recipe.seed)
+    folds = splits.stratified(cases, recipe.contract.lesions, run_split.FOLDS, recipe.seed)
     known = next(name for name, fold in folds.items() if fold == 1)
     start = tiny_set.replace(tiny_set.package(), manifest={"training": {"photographs": [known]}})
     plan = TrainingPlan(recipe=recipe, cases=cases, folder=tmp_path / "model", start=start)
@@ -123,7 +123,7 @@ def test_the_folds_of_the_check_are_those_that_the_runs_assign_and_assigned_once
         calls.append([case.name for case in cases])
         return {case.name: n for n, case in enumerate(cases)}
 
-    monkeypatch.setattr(runner.splits, "stratified", stratified)
+    monkeypatch.setattr(run_split.splits, "stratified", stratified)
     plan = TrainingPlan(
         recipe=tiny_set.recipe(split=None, held_back=None),
         cases=cases,
@@ -189,7 +189,7 @@ def test_the_package_waits_until_the_joint_stage_is_trained(tmp_path, split, cap
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no locks of folders")
-@pytest.mark.parametrize("reserved", ["model", "model/fold-0"])
+@pytest.mark.parametrize("reserved", ["model", "model/fold-0/running/global"])
 def test_a_second_programme_into_the_same_folder_trains_nothing(tmp_path, split, capsys, reserved):
     tiny_set.write(tmp_path / "set")
     command = ["programme", "tiny", "--data", str(tmp_path / "set"), "--out", str(tmp_path / "model")]
@@ -202,7 +202,7 @@ def test_a_second_programme_into_the_same_folder_trains_nothing(tmp_path, split,
         f"foveate: another run is writing to {tmp_path / reserved}; wait for it, or choose another folder\n"
     )
     assert capsys.readouterr().err.endswith(line)
-    assert not list((tmp_path / "model").glob("*/*"))
+    assert not list((tmp_path / "model").rglob("*.csv"))
 
 
 def test_one_command_makes_a_package_and_goes_on_where_it_was(tmp_path, split, capsys):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -201,3 +202,16 @@ def test_a_gpu_computes_the_loss_and_gradient_of_the_processor(tmp_path):
         assert again == pytest.approx(loss, rel=1e-3)
         for name, grad in grads.items():
             torch.testing.assert_close(moved[name].cpu(), grad, rtol=1e-2, atol=1e-3)
+
+
+def test_torchrun_passes_on_all_options_of_the_documented_commands():
+    from torch.distributed.run import get_args_parser
+
+    page = (Path(__file__).parents[1] / "docs/training-on-gpus.md").read_text()
+    commands = re.findall(r"torchrun (.* train (?:.*\\\n)*.*)", page)
+
+    assert len(commands) == 2
+    for command in commands:
+        words = [*command.replace("\\\n", " ").split(), "--start", "idrid"]
+        arguments = get_args_parser().parse_args(words)
+        assert [arguments.training_script, *arguments.training_script_args] == words[words.index("foveate") :]

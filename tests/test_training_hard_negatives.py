@@ -15,10 +15,10 @@ import torch
 from foveate.datasets import dr_grades
 from foveate.datasets.layouts import LAYOUTS
 from foveate.errors import SettingError, TrainingError
-from foveate.training import cache, hard_negatives, release, runner, sampler, trainer
+from foveate.training import hard_negatives, release, runner, sampler, trainer
 from foveate.training.distributed import LOCAL
+from foveate.training.plan import TrainingPlan
 from foveate.training.recipe import STAGES
-from foveate.training.runner import TrainingPlan
 
 
 def with_refine(**changes):
@@ -139,7 +139,7 @@ def test_windows_of_healthy_eyes_are_centred_near_wrongly_marked_pixels(plan):
     ]
     side = plan.recipe.contract.window_side
 
-    centres = cache.sample_centres(cases[2:], 1.0, side // 4, 20, np.random.default_rng(0))
+    centres = sampler.sample_centres(cases[2:], 1.0, side // 4, 20, np.random.default_rng(0))
 
     assert all(np.abs(np.array(centre) - spot[0]).max() <= side // 4 for _, centre in centres)
 

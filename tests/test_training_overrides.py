@@ -121,7 +121,7 @@ def test_overrides_that_belong_together_are_accepted_in_any_order(settings):
     recipe = overrides.override(tiny_set.recipe(), settings)
 
     assert overrides.override(tiny_set.recipe(), dict(reversed(settings.items()))) == recipe
-    current = overrides.names(recipe)
+    current = tiny_set.settings(recipe)
     for name, text in settings.items():
         assert current[name].strip("()").replace(" ", "") in (text, f"{text}.0", text.capitalize())
 
@@ -151,9 +151,9 @@ def test_a_setting_and_one_below_it_are_refused():
         overrides.override(tiny_set.recipe(), {"stages.joint.steps": "2", "stages.joint": "1"})
 
 
-def test_every_name_that_is_listed_can_be_set_to_its_own_value():
+def test_every_number_can_be_set_to_its_own_value():
     recipe = tiny_set.recipe()
-    listed = overrides.names(recipe)
+    listed = tiny_set.settings(recipe)
     plain = {name: text for name, text in listed.items() if not text.startswith("(")}
 
     assert {"stages.joint.steps", "loss.gamma", "network.fusion_width"} <= plain.keys()

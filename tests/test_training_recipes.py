@@ -15,6 +15,7 @@ import pytest
 
 pytest.importorskip("torch")
 
+import tiny_set
 import torch
 from safetensors.torch import load_file
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -281,7 +282,7 @@ def test_the_page_lists_every_recipe_and_every_place_that_it_names_is_there():
     page = PAGE.read_text()
     rows = re.findall(r"^\| `([\w-]+)` \|.*\| ([\d.]+) M \|", page, re.MULTILINE)
     named = re.findall(r"`((?:network|contract|stages)\.[\w.*]+?)(?:=[\w.,-]+)?`", page)
-    there = set(overrides.names(RECIPES["paper-ex"]()))
+    there = set(tiny_set.settings(RECIPES["paper-ex"]()))
     leaves = {key.partition(".")[0] + "." + key.rpartition(".")[2] for key in there}
 
     assert {name: float(count) for name, count in rows} == {

@@ -20,7 +20,7 @@ from foveate.metrics.calibration import PlattScaling
 from foveate.training import export, release, run_record, trainer
 from foveate.training.recipe import STAGES
 from foveate.training.run_folder import RunFolder
-from foveate.training.run_record import RunSplit, StartPackage
+from foveate.training.run_record import AveragedRun, RunSplit, StartPackage
 from foveate.types import Decision, SelectionRule
 
 LESIONS = tiny_set.CONTRACT.lesions
@@ -56,7 +56,7 @@ def inputs(trained):
 
 @pytest.fixture(scope="module")
 def histograms(inputs):
-    return {row: release.validate(inputs, row) for row in networks.ROWS}
+    return {row: release.validate(inputs, row) for row in networks.ROW_ENGINES}
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +181,7 @@ def test_the_package_scores_what_was_validated(inputs, histograms, tables, tmp_p
     assert package.manifest["intended_use"].startswith("Research on hard exudates, microaneurysms,")
     record = package.manifest["training"]
     assert record["photographs"] == ["IDRiD_01", "IDRiD_02"]
+    assert "averaged" not in record
     assert record["healthy"] == []
     assert record["start"] is None
     assert record["validation"]["photographs"] == record["validation"]["learned_from_them"] == ["IDRiD_01"]
@@ -218,14 +219,19 @@ def test_the_package_is_calibrated_as_the_photographs_held_back_have_it(inputs, 
 def test_globalnets_shares_are_in_what_is_validated_and_in_the_package(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(release, "fit_calibration", lambda histograms: {})
     recipe = tiny_set.replace(trained.recipe, global_shares=(0.0, 0.0, 0.0, 0.5))
-    run = tiny_set.replace(trained, recipe=recipe)
+    averaged = (AveragedRun(overrides={"seed": "1"}, weights="ab"), AveragedRun(overrides={}, weights="cd"))
+    run = tiny_set.replace(trained, recipe=recipe, averaged=averaged)
     inputs = release.ReleaseInputs(shipped=run, validation_runs=[run])
-    rows = {row: release.validate(inputs, row)[0].counts for row in networks.ROWS}
+    rows = {row: release.validate(inputs, row)[0].counts for row in networks.ROW_ENGINES}
     plain_inputs = release.ReleaseInputs(shipped=trained, validation_runs=[trained])
-    plain_rows = {row: release.validate(plain_inputs, row)[0].counts for row in networks.ROWS}
-    choices = release.choose(inputs, {row: release.validate(inputs, row) for row in networks.ROWS})
+    plain_rows = {row: release.validate(plain_inputs, row)[0].counts for row in networks.ROW_ENGINES}
+    choices = release.choose(inputs, {row: release.validate(inputs, row) for row in networks.ROW_ENGINES})
     release.write_package(run, choices, "1", tmp_path / "package")
     package = models.load(tmp_path / "package")
+    assert package.manifest["training"]["averaged"] == [
+        {"set": {"seed": "1"}, "weights": "ab"},
+        {"set": {}, "weights": "cd"},
+    ]
     engine = onnx.open(package, threads=1)
     package = tiny_set.replace(  # without the evidence cut
         package, decisions={code: Decision(threshold=0.5, minimum_area=1) for code in package.decisions}
@@ -270,12 +276,12 @@ def test_selection_rules_are_chosen_with_the_calibrated_networks_of_the_validati
         calls.append((package.contract, engine.network.global_net.head.bias[0].item(), list(cases)))
         return ["result"]
 
-    def choose_from_results(results, tta_views):
+    def choose(results, tta_views):
         assert results == ["result"]
         return {"fast": SelectionRule(tta_views=tta_views, criteria={})}
 
     monkeypatch.setattr(effort_cutoffs, "coarse_results", coarse_results)
-    monkeypatch.setattr(effort_cutoffs, "choose_from_results", choose_from_results)
+    monkeypatch.setattr(effort_cutoffs, "choose", choose)
 
     rules = release.choose_selection_rules(
         release.ReleaseInputs(shipped=run, validation_runs=[run]), scalings

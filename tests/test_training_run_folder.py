@@ -17,10 +17,11 @@ from safetensors.torch import load_file, save_file
 from foveate import atomic_files
 from foveate.datasets.layouts import LAYOUTS
 from foveate.errors import OutputError, TrainingError
-from foveate.training import comparison, release, run_record, runner, stages, trainer
+from foveate.training import comparison, release, run_recipe, run_record, runner, stages, trainer
+from foveate.training.comparison import plan as comparison_plan
+from foveate.training.plan import TrainingPlan
 from foveate.training.run_folder import RunFolder
 from foveate.training.run_record import RunSettings, RunSplit, StartPackage
-from foveate.training.runner import TrainingPlan
 
 FOLDS = {"IDRiD_01": 1, "IDRiD_02": 2, "IDRiD_03": 0}
 
@@ -191,10 +192,10 @@ def test_an_old_run_is_released_as_it_was_trained(old, plan, new):
 
 
 def test_an_old_run_lacks_only_the_stages_of_a_comparison_that_it_did_not_train(old, new):
-    assert comparison.missing_stages(old) == comparison.COMPARISON_STAGES
+    assert comparison_plan.missing_stages(old) == comparison.COMPARISON_STAGES
     (old / "joint.safetensors").write_bytes((new / "joint.safetensors").read_bytes())
 
-    assert comparison.missing_stages(old) == ("global-alone", "local-alone")
+    assert comparison_plan.missing_stages(old) == ("global-alone", "local-alone")
     assert comparison.steps_by_stage(old) == dict.fromkeys(("global", "local", "fusion", "joint"), 6)
 
 
@@ -219,7 +220,7 @@ def test_overrides_of_an_old_run_are_read_under_their_old_names(old):
     write_json(old / "settings.json", settings | {"set": overrides})
     write_json(old / "recipe.json", RECIPE | {"network": RECIPE["network"] | {"corrects": True}})
 
-    recipe = runner.load_recipe(tiny_set.recipe(), old)
+    recipe = run_recipe.load_recipe(tiny_set.recipe(), old)
 
     assert recipe.contract.tta_views == 8
     assert recipe.network.residual_fusion

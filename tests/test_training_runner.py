@@ -10,63 +10,17 @@ from pathlib import Path
 import pytest
 import tiny_set
 
-from foveate.datasets import SET_ASIDE, dr_grades
-from foveate.errors import DatasetError, OutputError, SettingError, TrainingError
-from foveate.training import overrides, run_record, runner
+from foveate.datasets import SET_ASIDE
+from foveate.errors import OutputError, TrainingError
+from foveate.training import run_record, runner
 from foveate.training.distributed import LOCAL
 from foveate.training.recipe import STAGES
 from foveate.training.run_folder import RunFolder
-from foveate.training.runner import TrainingPlan
 
 
 @pytest.fixture
 def plan(tmp_path):
-    cases = tiny_set.write(tmp_path / "set")
-    split = tmp_path / "folds.json"
-    split.write_text(json.dumps({"folds": {"IDRiD_01": 1, "IDRiD_02": 2, "IDRiD_03": 0}}))
-    return TrainingPlan(
-        recipe=tiny_set.recipe(split=split), cases=cases, folder=tmp_path / "run", minutes=None
-    )
-
-
-def test_the_split_says_what_is_trained_on_and_what_is_held_back(plan):
-    training, held_back = runner.split_cases(plan.recipe, plan.cases)
-
-    assert [case.name for case in training] == ["IDRiD_01", "IDRiD_02"]
-    assert [case.name for case in held_back] == ["IDRiD_03"]
-
-
-def test_a_photograph_that_is_in_no_fold_is_refused_by_name(plan):
-    plan.recipe.split.write_text(json.dumps({"folds": {"IDRiD_01": 1, "IDRiD_03": 0}}))
-
-    with pytest.raises(DatasetError, match="IDRiD_02 is in no fold"):
-        runner.split_cases(plan.recipe, plan.cases)
-
-
-def test_an_example_photograph_is_never_trained_on(plan):
-    name = sorted(SET_ASIDE)[0]
-    cases = [case if n else tiny_set.replace(case, name=name) for n, case in enumerate(plan.cases)]
-    plan.recipe.split.write_text(json.dumps({"folds": {case.name: n % 2 for n, case in enumerate(cases)}}))
-
-    with pytest.raises(TrainingError, match=f"{name} is an example photograph"):
-        runner.split_cases(plan.recipe, cases)
-
-
-@pytest.mark.parametrize("name", ["IDRiD_376_small", "examples_IDRiD_226", "IDRiD_339"])
-def test_an_example_photograph_is_recognised_by_a_part_of_its_name(plan, name):
-    with pytest.raises(TrainingError, match="is an example photograph"):
-        runner.split_cases(plan.recipe, [tiny_set.replace(plan.cases[0], name=name)])
-
-
-def test_with_no_fold_held_back_all_photographs_are_learned_from(plan):
-    recipe = tiny_set.replace(plan.recipe, held_back=None)
-    assert runner.split_cases(recipe, plan.cases) == (list(plan.cases), [])
-
-
-def test_all_photographs_of_the_examples_are_set_aside():
-    examples = (Path(__file__).parents[1] / "examples").glob("*.jpg")
-
-    assert {path.stem.removesuffix("_small") for path in examples} == SET_ASIDE
+    return tiny_set.plan(tmp_path)
 
 
 def test_stages_run_in_the_papers_order_and_a_finished_run_has_nothing_left_to_do(plan):
@@ -94,17 +48,19 @@ def test_a_folder_that_holds_a_run_is_not_continued_without_resume(plan):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no locks of folders")
-def test_a_run_is_continued_only_when_no_other_process_is_training_it(plan):
-    first = runner.train(plan)
+def test_a_stage_is_trained_by_one_process_and_two_stages_by_two(plan):
+    first = runner.train(replace(plan, stages=("global",)))
     next(first)
-    before = sorted((path, path.stat().st_mtime_ns) for path in plan.folder.rglob("*"))
 
-    with pytest.raises(OutputError, match=f"^another run is writing to {plan.folder}; wait for it"):
-        next(runner.train(replace(plan, resume=True)))
+    second = runner.train(replace(plan, stages=("local",), resume=True))
+    next(second)
+    message = f"^another run is writing to {plan.folder / 'running/global'}; wait for it"
+    with pytest.raises(OutputError, match=message):
+        next(runner.train(replace(plan, stages=("global",), resume=True)))
 
-    assert sorted((path, path.stat().st_mtime_ns) for path in plan.folder.rglob("*")) == before
     first.close()
-    next(runner.train(replace(plan, resume=True)))
+    assert {stage for stage, _ in runner.train(replace(plan, stages=("global",), resume=True))} == {"global"}
+    assert {stage for stage, _ in second} == {"local"}
 
 
 def test_held_back_photographs_are_never_cached(plan):
@@ -113,18 +69,6 @@ def test_held_back_photographs_are_never_cached(plan):
     cached = {path.name.rsplit("-", 1)[0] for path in (plan.run.cache).iterdir()}
 
     assert cached == {"IDRiD_01", "IDRiD_02"}
-
-
-@pytest.mark.parametrize("minutes", [float("nan"), float("inf"), 0.0, -1.0])
-def test_minutes_that_are_no_time_are_refused(plan, minutes):
-    with pytest.raises(SettingError, match="a number above 0, or leave out --minutes"):
-        replace(plan, minutes=minutes)
-
-
-@pytest.mark.parametrize("threads", [0, -1])
-def test_no_thread_is_refused(plan, threads):
-    with pytest.raises(SettingError, match=f"threads is {threads}; give 1 or more"):
-        replace(plan, threads=threads)
 
 
 @pytest.mark.parametrize("resume", [False, True])
@@ -180,68 +124,6 @@ def test_a_run_records_its_split_settings_data_and_start(plan):
     assert split["held_back"] == 0
     assert json.loads((plan.folder / "settings.json").read_text())["set"] == {"seed": "0"}
     assert json.loads((plan.folder / "data.json").read_text()).keys() == {case.name for case in plan.cases}
-
-
-def test_a_set_that_the_split_does_not_cover_is_refused_with_what_to_do(plan):
-    plan.recipe.split.write_text(json.dumps({"folds": {"IDRiD_01": 1, "IDRiD_03": 0}}))
-
-    with pytest.raises(DatasetError, match=r"folds\.json: .*IDRiD_02.* --split .*foveate data split"):
-        next(runner.train(plan))
-
-
-def test_a_run_of_a_recipe_without_a_split_assigns_one_by_the_seed_and_keeps_it(plan, monkeypatch):
-    calls = []
-
-    def stratified(cases, lesions, count, seed):
-        calls.append((lesions, count, seed))
-        return {case.name: n for n, case in enumerate(cases)}
-
-    monkeypatch.setattr(runner.splits, "stratified", stratified)
-    bare = tiny_set.replace(plan, recipe=replace(plan.recipe, split=None, held_back=2, seed=5))
-    next(runner.train(bare))
-
-    assert calls == [(tiny_set.CONTRACT.lesions, runner.FOLDS, 5)]
-    split = json.loads((plan.folder / "split.json").read_text())
-    assert split["folds"] == {"IDRiD_01": 0, "IDRiD_02": 1, "IDRiD_03": 2}
-    cached = {path.name.rsplit("-", 1)[0] for path in (plan.run.cache).iterdir()}
-    assert cached == {"IDRiD_01", "IDRiD_02"}
-    next(runner.train(tiny_set.replace(bare, resume=True)))
-    assert len(calls) == 1  # a continued run keeps its folds
-
-
-def test_training_on_all_of_few_photographs_needs_no_folds(plan):
-    few = tiny_set.replace(plan, recipe=replace(plan.recipe, split=None, held_back=None))
-
-    next(runner.train(few))
-    next(runner.train(tiny_set.replace(few, resume=True)))
-
-    assert len(plan.cases) < runner.FOLDS
-    split = json.loads((plan.folder / "split.json").read_text())
-    assert (split["folds"], split["held_back"]) == ({}, None)
-    cached = {path.name.rsplit("-", 1)[0] for path in plan.run.cache.iterdir()}
-    assert cached == {case.name for case in plan.cases}
-
-
-def test_training_on_all_photographs_of_few_eyes_needs_no_folds(plan, monkeypatch):
-    monkeypatch.setattr(runner, "FOLDS", 2)
-    one_eye = [replace(case, eye="left of a patient") for case in plan.cases]
-    whole = tiny_set.replace(plan, cases=one_eye, recipe=replace(plan.recipe, split=None, held_back=None))
-
-    next(runner.train(whole))
-
-    assert json.loads((plan.folder / "split.json").read_text())["folds"] == {}
-    held_back = tiny_set.replace(
-        whole, folder=plan.folder.parent / "other", recipe=replace(whole.recipe, held_back=0)
-    )
-    with pytest.raises(DatasetError, match=r"1 photograph .* cannot be divided into 2 folds"):
-        next(runner.train(held_back))
-
-
-def test_a_fold_of_too_few_photographs_is_refused_with_what_to_do(plan):
-    few = tiny_set.replace(plan, recipe=replace(plan.recipe, split=None))
-
-    with pytest.raises(DatasetError, match=f"3 photographs .* {runner.FOLDS} folds; .* --split"):
-        next(runner.train(few))
 
 
 @pytest.mark.parametrize("change", ["split", "settings", "data"])
@@ -335,121 +217,12 @@ def test_a_set_without_the_recipes_lesions_is_refused(plan):
         next(runner.train(tiny_set.replace(plan, recipe=soft, cases=cases)))
 
 
-def test_photographs_that_were_not_annotated_for_all_lesions_are_left_out(plan):
-    cases = [replace(case, annotated=("EX",)) if n == 1 else case for n, case in enumerate(plan.cases)]
-
-    usable = runner.require_annotated(plan.recipe, cases)
-
-    assert [case.name for case in usable] == ["IDRiD_01", "IDRiD_03"]
-    with pytest.raises(TrainingError, match="no photograph is annotated for all of EX, MA, HE, SE"):
-        runner.require_annotated(plan.recipe, cases[1:2])
-
-
-# other sets, other settings
-
-
-def test_a_recipe_for_any_lesions_takes_those_of_the_layout_and_another_keeps_its_own():
-    recipe = replace(tiny_set.recipe(), any_lesions=True)
-
-    contract = runner.adapt_to_layout(recipe, ("RUST",), "whole").contract
-
-    assert (contract.lesions, contract.field) == (("RUST",), "whole")
-    assert runner.adapt_to_layout(tiny_set.recipe(), ("RUST",), "whole") == tiny_set.recipe()
-
-
-def test_a_recipe_is_loaded_as_the_run_was_trained(plan):
-    settings = {"loss.gamma": "0.5", "global_shares": "0,0.5"}
-    adapted = runner.adapt_to_layout(replace(plan.recipe, any_lesions=True), ("EX", "MA"), "find")
-    trained = overrides.override(adapted, settings)
-    next(runner.train(tiny_set.replace(plan, recipe=trained, settings=settings)))
-
-    published = replace(tiny_set.recipe(), any_lesions=True)
-    loaded = runner.load_recipe(published, plan.folder)
-
-    assert replace(loaded, split=trained.split) == trained
-    assert runner.split_cases(loaded, plan.cases) == runner.split_cases(trained, plan.cases)
-    with pytest.raises(TrainingError, match="a run of recipe tiny, not other"):
-        runner.load_recipe(replace(published, name="other"), plan.folder)
-
-
-def test_a_run_of_another_name_is_loaded_where_its_numbers_are_the_recipe_s(plan):
-    settings = {"loss.gamma": "0.5"}
-    next(
-        runner.train(
-            tiny_set.replace(plan, recipe=overrides.override(plan.recipe, settings), settings=settings)
-        )
-    )
-    renamed = replace(overrides.override(tiny_set.recipe(), settings), name="renamed")
-
-    loaded = runner.load_recipe(renamed, plan.folder)
-
-    assert (loaded.name, loaded.loss.gamma) == ("renamed", 0.5)
-    assert loaded.held_back == plan.recipe.held_back
-    with pytest.raises(TrainingError, match=r"a run of recipe tiny, not renamed, .* in loss.gamma;"):
-        runner.load_recipe(replace(tiny_set.recipe(), name="renamed"), plan.folder)
-
-
-def test_a_run_of_another_name_whose_numbers_are_not_recorded_is_refused(plan):
-    next(runner.train(plan))
-    (plan.folder / "recipe.json").unlink()
-
-    with pytest.raises(TrainingError, match="a run of recipe tiny, not renamed"):
-        runner.load_recipe(replace(tiny_set.recipe(), name="renamed"), plan.folder)
-
-
-def test_a_run_of_an_earlier_recipe_of_the_name_is_refused_where_its_weights_do_not_fit(plan):
-    next(runner.train(plan))
-    later = replace(
-        tiny_set.recipe(),
-        contract=replace(tiny_set.CONTRACT, std=(64.0, 64.0, 64.0)),
-        network=replace(tiny_set.NETWORK, fusion_width=8),
-    )
-
-    with pytest.raises(TrainingError) as raised:
-        runner.load_recipe(later, plan.folder)
-
-    assert str(raised.value).endswith(
-        "run: a run of an earlier recipe tiny, from which it differs in contract.std, network.fusion_width; "
-        "name a recipe of your own with the run's numbers, or another run"
-    )
-
-
-def test_other_numbers_of_a_run_of_the_recipe_are_those_of_today(plan):
-    next(runner.train(plan))
-    today = replace(
-        tiny_set.recipe(),
-        contract=replace(tiny_set.CONTRACT, tta_views=4, overlap=16, step=32),
-        global_shares=(0.0, 0.0, 0.0, 0.5),
-        power=0.8,
-    )
-
-    assert replace(runner.load_recipe(today, plan.folder), split=today.split) == today
-
-
-def test_a_run_that_has_not_begun_a_stage_has_no_numbers_to_differ(plan):
-    plan.folder.mkdir()
-    settings = {"recipe": "tiny", "set": {"seed": "3"}, "lesions": ["EX", "MA", "HE", "SE"], "field": "find"}
-    (plan.folder / "settings.json").write_text(json.dumps(settings))
-
-    assert runner.load_recipe(tiny_set.recipe(), plan.folder).seed == 3
-
-
-def test_a_run_without_records_has_the_published_recipe(tmp_path):
-    assert runner.load_recipe(tiny_set.recipe(), tmp_path) == tiny_set.recipe()
-
-
 # healthy eyes
 
 
 @pytest.fixture
 def beside(plan, tmp_path):
-    """Return the plan with two healthy eyes beside the set."""
-    (tmp_path / "eyes").mkdir()
-    for number in (8, 9):
-        pixels, _ = tiny_set.draw(tiny_set.Eye(164, absent=tuple(tiny_set.RADII)), number)
-        tiny_set.Image.fromarray(pixels).save(tmp_path / "eyes" / f"eye-{number}.png")
-    recipe = replace(plan.recipe, healthy_share=0.5)
-    return replace(plan, recipe=recipe, healthy=dr_grades.healthy_cases(tmp_path / "eyes", None))
+    return tiny_set.with_healthy_eyes(plan, tmp_path)
 
 
 def test_healthy_eyes_are_cached_as_such_beside_those_of_the_set(beside):
@@ -487,18 +260,6 @@ def test_a_run_of_no_healthy_eyes_says_so_whatever_its_photographs_are_called(pl
     next(runner.train(replace(plan, cases=named)))
 
     assert run_record.healthy_names(plan.run.read_digests(), named) == ()
-
-
-def test_healthy_eyes_that_the_recipe_does_not_use_are_refused(beside, plan):
-    with pytest.raises(SettingError, match=r"recipe tiny: healthy_share is 0, .* or leave out --healthy"):
-        replace(beside, recipe=plan.recipe)
-
-
-def test_a_healthy_eye_of_a_photographs_name_is_refused(beside):
-    with pytest.raises(
-        SettingError, match="IDRiD_01 is the name of both a photograph of the set and a healthy eye"
-    ):
-        replace(beside, healthy=[replace(beside.healthy[0], name="IDRiD_01")])
 
 
 def test_an_example_photograph_is_no_healthy_eye_to_learn_from(beside):

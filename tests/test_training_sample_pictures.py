@@ -10,9 +10,9 @@ import tiny_set
 
 from foveate import lesions
 from foveate.training import sample_pictures, sampler
-from foveate.training.cache import Sample
 from foveate.training.distributed import LOCAL
 from foveate.training.sample_pictures import GAP, TILE
+from foveate.training.samples import Sample
 
 CODES = tiny_set.CONTRACT.lesions
 

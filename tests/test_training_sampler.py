@@ -15,6 +15,7 @@ pytest.importorskip("torch")
 import tiny_set
 from hypothesis import given
 from hypothesis import strategies as st
+from strategies import seeds
 
 from foveate.errors import OutputError, SettingError, TrainingError
 from foveate.geometry import canvas, tiling
@@ -175,6 +176,65 @@ def test_a_bug_in_a_worker_process_keeps_its_traceback():
         ValueError, match=r"(?s)in DataLoader worker process 0.*in __getitem__.*shapes differ"
     ):
         list(sampler.load_steps(Failing(ValueError("shapes differ")), range(2), 1))
+
+
+# sampling 'drawn': centres near lesions
+
+
+def distance(point, cached_case, lesion):
+    """Return how far a point is from the nearest pixel of a lesion, along the axis where it is further."""
+    return np.abs(cached_case.lesion_pixels[lesion] - point).max(axis=1).min()
+
+
+def centres_of(cached_cases, share, seed=0, count=200, reach=8):
+    return sampler.sample_centres(cached_cases, share, reach, count, np.random.default_rng(seed))
+
+
+def test_with_a_share_of_1_every_window_is_near_a_lesion_and_no_lesion_is_forgotten(cached_cases):
+    centres = centres_of(cached_cases, 1.0)
+
+    nearest = [
+        min((distance(point, cached_case, lesion), lesion) for lesion in cached_case.lesion_pixels)
+        for cached_case, point in centres
+    ]
+    assert max(pixels for pixels, _ in nearest) <= 8
+    counts = {lesion: sum(name == lesion for _, name in nearest) for lesion in tiny_set.CONTRACT.lesions}
+    assert min(counts.values()) > 25  # a quarter of 200 each, SE of one photograph included
+
+
+def test_with_a_share_of_0_windows_lie_anywhere(cached_cases):
+    centres = centres_of(cached_cases, 0.0, count=400)
+
+    for cached_case, (row, column) in centres:
+        assert 0 <= row < cached_case.bits.shape[0]
+        assert 0 <= column < cached_case.bits.shape[1]
+    shares = np.array([[row / s.bits.shape[0], column / s.bits.shape[1]] for s, (row, column) in centres])
+    assert (np.histogram2d(*shares.T, bins=3, range=[[0, 1]] * 2)[0] > 20).all()
+    assert {cached_case.name for cached_case, _ in centres} == {
+        cached_case.name for cached_case in cached_cases
+    }
+
+
+@given(seeds)
+def test_centres_are_a_pure_function_of_the_generator(cached_cases, seed):
+    first, second = (
+        [(cached_case.name, point) for cached_case, point in centres_of(cached_cases, 0.5, seed, count=5)]
+        for _ in range(2)
+    )
+
+    assert first == second
+
+
+def test_windows_of_photographs_without_lesions_lie_anywhere(cached_cases):
+    healthy = [replace(cached_case, lesion_pixels={}) for cached_case in cached_cases]
+
+    assert len(centres_of(healthy, 1.0, count=7)) == 7
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1])
+def test_a_share_outside_0_to_1_is_refused(cached_cases, share):
+    with pytest.raises(SettingError, match=f"lesion_share is {share}"):
+        centres_of(cached_cases, share)
 
 
 # sampling 'dealt': the paper's 'cropped uniformly'

@@ -14,12 +14,12 @@ from PIL import Image
 
 from foveate import cli, evaluation, metrics, models, photographs
 from foveate.errors import DatasetError, FieldError, SettingError
-from foveate.evaluation.networks import ROWS
+from foveate.evaluation.networks import ROW_ENGINES
 from foveate.training import curves, recipes, runner, trainer, validation
 from foveate.training.curves import ValidationRecord
+from foveate.training.plan import TrainingPlan
 from foveate.training.recipe import ALONE_STAGES, STAGES
 from foveate.training.run_folder import RunFolder
-from foveate.training.runner import TrainingPlan
 from foveate.training.validation import Validation, ValidationSchedule
 
 FOLDS = {"IDRiD_01": 0, "IDRiD_02": 1, "IDRiD_03": 1}
@@ -80,7 +80,7 @@ def test_the_last_row_is_what_evaluation_finds_with_the_stages_final_weights(pla
     recipe = plan.recipe
     package = models.unsaved_package("tiny", tiny_set.replace(recipe.contract, tta_views=1))
 
-    (case,) = evaluation.count_pixels(plan.cases[:1], package, ROWS[row](network=network.eval()))
+    (case,) = evaluation.count_pixels(plan.cases[:1], package, ROW_ENGINES[row](network=network.eval()))
 
     expected = {lesion: metrics.average_precision(counts) for lesion, counts in case.counts.items()}
     assert run.read_validations(stage)[-1].scores == pytest.approx(expected, rel=1e-5)

@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from foveate import nets
 from foveate.datasets import Case
 from foveate.errors import TrainingError
-from foveate.training import runner, trainer, warm_start
-from foveate.training.runner import TrainingPlan
+from foveate.training import run_split, runner, trainer, warm_start
+from foveate.training.plan import TrainingPlan
 
 
 @pytest.fixture
@@ -201,6 +201,16 @@ def test_a_package_that_spells_what_is_held_back_in_another_unicode_form_is_refu
         warm_start.require_unseen(package, tiny_set.recipe(), held_back)
 
 
+def test_a_package_that_learned_from_a_healthy_eye_that_is_held_back_is_refused(start):
+    manifest = {"training": {"photographs": ["IDRiD_01"], "healthy": ["IDRiD_138"]}}
+    package = tiny_set.replace(start.package, manifest=manifest)
+    held_back = [Case(name="IDRiD_138", photograph=Path(), masks={})]
+
+    with pytest.raises(TrainingError, match="package tiny was trained on IDRiD_138, which this run holds"):
+        warm_start.require_unseen(package, tiny_set.recipe(), held_back)
+    assert warm_start.describe(package).photographs == ("IDRiD_01",)  # healthy eyes have no masks
+
+
 def test_a_package_of_other_lesions_is_refused(plan, start):
     contract = tiny_set.replace(tiny_set.CONTRACT, lesions=("EX", "MA"))
     package = tiny_set.replace(start.package, contract=contract)
@@ -209,3 +219,22 @@ def test_a_package_of_other_lesions_is_refused(plan, start):
         TrainingError, match="package tiny is for EX, MA, but recipe tiny is for EX, MA, HE, SE"
     ):
         next(runner.train(tiny_set.replace(plan, start=package)))
+
+
+def test_folds_that_are_assigned_to_check_the_package_are_those_of_the_run(plan, monkeypatch):
+    calls = []
+
+    def stratified(cases, *_):
+        calls.append([case.name for case in cases])
+        return {case.name: n for n, case in enumerate(cases)}
+
+    monkeypatch.setattr(run_split.splits, "stratified", stratified)
+    bare = tiny_set.replace(plan, recipe=tiny_set.replace(plan.recipe, split=None, held_back=2))
+
+    (checked,) = run_split.require_folds([bare])
+    (again,) = run_split.require_folds([checked])
+    next(runner.train(again))
+
+    assert calls == [["IDRiD_01", "IDRiD_02", "IDRiD_03"]]  # all masks are read once
+    split = plan.run.read_split()
+    assert (split.folds, split.held_back) == ({"IDRiD_01": 0, "IDRiD_02": 1, "IDRiD_03": 2}, 2)

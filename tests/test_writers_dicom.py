@@ -18,9 +18,9 @@ from PIL import Image
 from pydicom.uid import UID, JPEGBaseline8Bit
 
 import foveate
-from foveate import lesions
+from foveate import lesions, writers
 from foveate.errors import PhotographError, SettingError
-from foveate.inference import batch
+from foveate.inference import photograph_job
 from foveate.types import SMALLEST_PIXEL_MM
 from foveate.writers import DicomRequest, PredictRequest, Provenance
 from foveate.writers.dicom import codes, deidentification, require_source, uids
@@ -52,7 +52,7 @@ def process(model, tmp_path_factory):
         path = tiny_dicom.save(dataset, folder / "eye.dcm")
         photograph = foveate.read(path)
         segmentation = model.segment(photograph, **options).segmentation
-        batch.save(segmentation, folder / "out", name="eye", objects=objects)
+        photograph_job.save(segmentation, folder / "out", name="eye", objects=objects)
         return folder / "out"
 
     return process
@@ -69,7 +69,12 @@ def deidentified(process):
 
 
 def read_object(folder, kind):
-    return pydicom.dcmread(folder / f"dicom/eye_{kind}.dcm")
+    return pydicom.dcmread(object_path(folder, kind))
+
+
+def object_path(folder, kind):
+    (path,) = (folder / "dicom").rglob(f"*_{kind}.dcm")
+    return path
 
 
 def elements(dataset):
@@ -97,7 +102,7 @@ def valid(path):
 @pytest.mark.parametrize("kind", ["SEG", "SR", "PROB"])
 @pytest.mark.parametrize("fixture", ["out", "deidentified"])
 def test_every_object_passes_the_validator(request, fixture, kind):
-    assert valid(request.getfixturevalue(fixture) / f"dicom/eye_{kind}.dcm")
+    assert valid(object_path(request.getfixturevalue(fixture), kind))
 
 
 @pytest.mark.parametrize("sop", [tiny_dicom.OP8, tiny_dicom.VL, tiny_dicom.SC])
@@ -127,7 +132,7 @@ def test_objects_of_a_photograph_stored_with_loss_pass(process):
 @pytest.mark.parametrize("fixture", ["out", "deidentified"])
 def test_highdicom_reads_the_masks_back_bit_for_bit(request, fixture):
     folder = request.getfixturevalue(fixture)
-    segments = highdicom.seg.segread(folder / "dicom/eye_SEG.dcm")
+    segments = highdicom.seg.segread(object_path(folder, "SEG"))
 
     assert [segments.get_segment_description(n).tracking_id for n in segments.segment_numbers] == ["EX", "MA"]
     for number, code in enumerate(("EX", "MA")):
@@ -344,7 +349,7 @@ def test_every_uid_is_valid(out, deidentified):
 
 def test_nothing_that_names_the_patient_is_written(deidentified):
     for kind in ("SEG", "SR", "PROB"):
-        content = (deidentified / f"dicom/eye_{kind}.dcm").read_bytes()
+        content = object_path(deidentified, kind).read_bytes()
         for term in TERMS:
             assert term.encode() not in content, term
         dataset = read_object(deidentified, kind)
@@ -463,7 +468,7 @@ def test_all_other_attributes_of_a_source_are_removed(process):
     folder = process(dataset, replace(ALL, secret=SECRET))
 
     for kind in ("SEG", "SR", "PROB"):
-        content = (folder / f"dicom/eye_{kind}.dcm").read_bytes()
+        content = object_path(folder, kind).read_bytes()
         assert not [term for term in TERMS if term.encode() in content]
 
 
@@ -537,13 +542,59 @@ def test_resuming_keeps_objects_and_writes_missing_ones(model, tmp_path):
     completed = {file.name for file in (out / "dicom").iterdir()}
     model.predict([path], out, objects=replace(ALL, secret=SECRET), resume=True)
     deidentified = {file.name: file.read_bytes() for file in (out / "dicom").iterdir()}
+    model.predict([path], out, objects=replace(ALL, secret=SECRET, created=datetime(2027, 1, 1)), resume=True)
+    again = {file.name: file.read_bytes() for file in (out / "dicom").iterdir()}
+    model.predict([path], out, objects=replace(ALL, secret=SECRET[::-1]), resume=True)
+    otherwise = {file.name for file in (out / "dicom").iterdir()}
     model.predict([path], out, resume=True)
 
     assert len(first) == 3
     assert second == first
     assert completed == set(first)
-    assert all(deidentified[name] != first[name] for name in first)
+    assert len(deidentified) == 3
+    assert not [name for name in deidentified if "eye" in name]
+    assert again == deidentified
+    assert len(otherwise) == 3
+    assert not otherwise & set(deidentified), "those of the other secret are removed"
     assert not list((out / "dicom").iterdir()), "no longer requested"
+
+
+def test_the_names_of_deidentified_objects_are_their_new_uids(model, tmp_path):
+    dataset = tiny_dicom.op(FUNDUS)
+    study, uid = str(dataset.StudyInstanceUID), str(dataset.SOPInstanceUID)
+    tiny_dicom.save(dataset, tmp_path / "pulled" / study / f"{uid}.dcm")
+    out = tmp_path / "out"
+
+    model.predict([tmp_path / "pulled"], out, objects=replace(ALL, secret=SECRET))
+
+    names = sorted(path.relative_to(out).as_posix() for path in (out / "dicom").rglob("*.dcm"))
+    segmentation = read_object(out, "SEG")
+    photograph = (
+        segmentation.ReferencedSeriesSequence[0].ReferencedInstanceSequence[0].ReferencedSOPInstanceUID
+    )
+    stem = f"dicom/{segmentation.StudyInstanceUID}/{photograph}"
+    assert names == [f"{stem}_{kind}.dcm" for kind in ("PROB", "SEG", "SR")]
+    assert study not in "".join(names)
+    content = json.loads((out / f"regions/{study}/{uid}.json").read_bytes())
+    assert sorted(content["dicom"]["files"]) == names
+
+
+def test_a_result_cannot_name_other_files_to_be_removed(model, tmp_path):
+    path = tiny_dicom.save(tiny_dicom.op(FUNDUS), tmp_path / "eye.dcm")
+    out = tmp_path / "out"
+    model.predict([path], out, objects=ALL)
+    content = json.loads((out / "regions/eye.json").read_bytes())
+    kept = ["dicom/other_SEG.dcm", "masks/1.2/1.3_SEG.dcm", "dicom/../1.2_SEG.dcm", "../1.2_SEG.dcm"]
+    for file in kept:
+        (out / file).parent.mkdir(parents=True, exist_ok=True)
+        (out / file).touch()
+    content["dicom"]["files"] = [*kept, 7]
+    (out / "regions/eye.json").write_text(json.dumps(content))
+
+    writers.clear(out, "eye")
+
+    assert all((out / file).exists() for file in kept)
+    assert not list((out / "dicom").glob("eye_*"))
 
 
 def test_nothing_is_written_for_a_photograph_without_a_series(process):

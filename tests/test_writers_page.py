@@ -51,7 +51,7 @@ class Page(HTMLParser):
 
 def row(name="a", *, fraction=0.01, **changes):
     load = LesionLoad(count=7 if fraction else 0, area_px=int(fraction * 1e6), area_fraction=fraction)
-    return SummaryRow(name=name, status="ok", key=name, digest="0" * 64, loads={"EX": load}, **changes)
+    return SummaryRow(name=name, status="ok", digest="0" * 64, loads={"EX": load}, **changes)
 
 
 FAILED = SummaryRow(name="bad", status="failed", error="bad.jpg: cannot be read")
@@ -167,7 +167,6 @@ def test_a_thousand_photographs_stay_below_two_megabytes():
     rows = [
         SummaryRow(
             name=f"clinic-{number % 7}/2024/photograph_{number:05d}",
-            key=f"clinic-{number % 7}/2024/photograph_{number:05d}",
             status="ok",
             quality=("blur",),
             loads=dict.fromkeys(codes, load),

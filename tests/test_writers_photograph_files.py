@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_result
-from tiny_result import CODES, SHAPE, photograph_result, predict_request, tree
+from tiny_result import CODES, SHAPE, photograph_result, tree
 
 from foveate import atomic_files, writers
 from foveate.errors import LesionError, OutputError
@@ -118,60 +118,6 @@ def test_a_map_at_another_scale_is_written_in_the_photographs_pixels(tmp_path):
     assert content["looked_at"]["model_px_per_px"] == {"x": 0.5, "y": 0.5}
 
 
-def test_the_reusable_row_is_the_row_that_was_written(tmp_path):
-    row = write_all(tmp_path)
-
-    assert writers.reusable_row(tmp_path, predict_request(), DIGEST) == row
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"name": "right"},
-        {"settings": {"region": "whole", "thresholds": {"EX": 0.5}}},
-        {"format": "png16"},
-        {"provenance": replace(tiny_result.PROVENANCE, digest="ff" * 32)},
-        {"provenance": replace(tiny_result.PROVENANCE, version="2")},
-    ],
-)
-def test_a_result_of_another_request_is_not_reusable(tmp_path, changes):
-    write_all(tmp_path)
-
-    assert writers.reusable_row(tmp_path, predict_request(**changes), DIGEST) is None
-
-
-def test_a_result_of_another_photograph_or_version_is_not_reusable(tmp_path, monkeypatch):
-    write_all(tmp_path)
-
-    assert writers.reusable_row(tmp_path, predict_request(), "00" * 32) is None
-    assert writers.reusable_row(tmp_path, predict_request("clinic/right"), DIGEST) is None
-    monkeypatch.setattr(photograph_files, "version", lambda: "99")
-    assert writers.reusable_row(tmp_path, predict_request(), DIGEST) is None
-
-
-def test_a_result_that_lacks_any_file_is_not_reusable(tmp_path):
-    write_all(tmp_path)
-    for path in [name for name in tree(tmp_path) if "/" in name]:
-        content = (tmp_path / path).read_bytes()
-        (tmp_path / path).unlink()
-        assert writers.reusable_row(tmp_path, predict_request(), DIGEST) is None, path
-        (tmp_path / path).write_bytes(content)
-
-    assert writers.reusable_row(tmp_path, predict_request(), DIGEST) is not None
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"[]", b"3", b"{}", b'{"lesions": 3}', b'{"photograph": {}}', b"\xff"]
-)
-def test_a_foreign_json_file_counts_as_no_result(tmp_path, content):
-    atomic_files.write_file(tmp_path / "regions" / "clinic" / "left.json", content)
-
-    assert writers.reusable_row(tmp_path, predict_request(), DIGEST) is None
-    assert writers.existing_rows(tmp_path, predict_request("x"), DIGEST) == ()
-    writers.write(tmp_path, photograph_result())
-    assert writers.reusable_row(tmp_path, predict_request(), DIGEST) is not None
-
-
 def stops(monkeypatch, out, owner, name):
     """Write a result again and again; at each time a function fails one call later.
 
@@ -243,8 +189,8 @@ def test_no_file_of_an_earlier_format_or_lesion_stays(tmp_path):
 
 
 def test_clearing_removes_only_the_files_of_that_photograph(tmp_path):
-    for key in ("clinic/left", "clinic/left_EX", "clinic/left2"):
-        writers.write(tmp_path, photograph_result(key))
+    for name in ("clinic/left", "clinic/left_EX", "clinic/left2"):
+        writers.write(tmp_path, photograph_result(name))
     remaining = {
         name for name in tree(tmp_path) if "left_EX_" in name or "left_EX." in name or "left2" in name
     }
@@ -253,7 +199,6 @@ def test_clearing_removes_only_the_files_of_that_photograph(tmp_path):
     writers.clear(tmp_path, "clinic/left")
 
     assert set(tree(tmp_path)) == remaining
-    assert writers.reusable_row(tmp_path, predict_request("clinic/left_EX"), DIGEST) is not None
 
 
 def test_the_json_is_removed_before_the_other_files(tmp_path, monkeypatch):
@@ -277,48 +222,10 @@ def test_clearing_after_a_kill_removes_the_named_lesions(tmp_path):
     writers.clear(tmp_path / "nothing", "clinic/left", CODES)
 
 
-def test_the_existing_rows_are_those_of_all_other_photographs(tmp_path):
-    rows = [writers.write(tmp_path, photograph_result(key)) for key in ("b", "a.jpg", "clinic/c")]
-
-    assert writers.existing_rows(tmp_path, predict_request("b"), DIGEST) == (rows[1], rows[2])
-    assert writers.existing_rows(tmp_path, predict_request("new"), DIGEST) == (rows[1], rows[0], rows[2])
-    assert writers.existing_rows(tmp_path / "nothing", predict_request("new"), DIGEST) == ()
-
-
-def test_an_existing_result_is_read_again_only_if_its_file_has_changed(tmp_path, monkeypatch):
-    first, second = (writers.write(tmp_path, photograph_result(key)) for key in ("a", "b"))
-    assert writers.existing_rows(tmp_path, predict_request("c"), DIGEST) == (first, second)
-    parse, parsed = photograph_files._parse_json, []
-    monkeypatch.setattr(
-        photograph_files, "_parse_json", lambda text, key: parsed.append(key) or parse(text, key)
-    )
-
-    assert writers.existing_rows(tmp_path, predict_request("c"), DIGEST) == (first, second)
-    assert parsed == []
-
-    path = tmp_path / "regions" / "b.json"
-    atomic_files.write_file(path, path.read_bytes().replace(DIGEST.encode(), b"ef" * 32))
-    changed = replace(second, digest="ef" * 32)
-    assert writers.existing_rows(tmp_path, predict_request("c"), DIGEST) == (first, changed)
-    assert parsed == ["b"]
-
-
-def test_results_that_do_not_belong_into_one_table_are_refused(tmp_path):
-    writers.write(tmp_path, photograph_result("a"))
-
-    with pytest.raises(OutputError, match=r"a\.json: was made by another model or with other settings"):
-        writers.existing_rows(tmp_path, predict_request("b", format="npz"), DIGEST)
-    with pytest.raises(OutputError, match=r"a\.json: belongs to another photograph"):
-        writers.existing_rows(tmp_path, predict_request("a"), "00" * 32)
-    assert (
-        writers.existing_rows(tmp_path, predict_request("a", format="npz"), DIGEST) == ()
-    )  # about to be replaced
-
-
-@pytest.mark.parametrize("key", ["../out", "a/../../b"])
-def test_no_name_leads_out_of_the_folder(tmp_path, key):
+@pytest.mark.parametrize("name", ["../out", "a/../../b"])
+def test_no_name_leads_out_of_the_folder(tmp_path, name):
     with pytest.raises(OutputError):
-        writers.write(tmp_path / "out", photograph_result(key))
+        writers.write(tmp_path / "out", photograph_result(name))
 
     assert not any(path.is_file() for path in tmp_path.rglob("*"))
 

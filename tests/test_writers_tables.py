@@ -150,9 +150,9 @@ def test_the_json_holds_what_is_needed_to_use_the_map():
 def test_a_row_is_read_back_from_the_json():
     content = document(quality=("blur",))
 
-    row = tables.row_of(json.loads(tables.to_json(content)), "clinic/left")
+    row = tables.row_of(json.loads(tables.to_json(content)))
 
-    assert row == tables.row_of(content, "clinic/left")
+    assert row == tables.row_of(content)
     assert (row.name, row.status, row.quality, row.digest) == ("clinic/left", "ok", ("blur",), "cd" * 32)
     assert row.loads["EX"].area_px == 640
     assert list(row.loads) == ["EX", "MA", "HE", "SE"]

@@ -69,9 +69,7 @@ def row(name, **changes):
         code: LesionLoad(count=0, area_px=0, area_fraction=0.0, area_mm2=None)
         for code in tiny_package.CONTRACT.lesions
     }
-    return SummaryRow(
-        **{"name": name, "status": "ok", "key": name, "digest": "d" * 64, "loads": loads, **changes}
-    )
+    return SummaryRow(**{"name": name, "status": "ok", "digest": "d" * 64, "loads": loads, **changes})
 
 
 def success(item: WorkItem, **changes) -> LedgerEntry:

@@ -7,7 +7,8 @@ Three drawn photographs in IDRiD's folders: a lit disc with lesions at known pla
 import functools
 import hashlib
 import io
-from dataclasses import dataclass, replace
+import json
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,15 @@ import torch
 from PIL import Image
 
 from foveate import nets
-from foveate.datasets import layouts
+from foveate.datasets import dr_grades, layouts
 from foveate.models import Package
 from foveate.nets import LocalGlobalUNet, NetworkPlan, StreamPlan
 from foveate.training import cache
 from foveate.training.augmentation import AugmentationLimits
 from foveate.training.cache import CachedCase
 from foveate.training.losses import Loss
-from foveate.training.recipe import Recipe, Stage
+from foveate.training.plan import TrainingPlan
+from foveate.training.recipe import STORED_NAMES, Recipe, Stage
 from foveate.types import Decision, ModelContract
 
 CONTRACT = ModelContract(
@@ -127,6 +129,23 @@ def cached_cases(root: Path):
     return [cache.cache_case(case, CONTRACT, root / "sheets") for case in write(root / "set")]
 
 
+def plan(root: Path) -> TrainingPlan:
+    """Write the data set and its folds; return the plan of a run that holds IDRiD_03 back."""
+    split = root / "folds.json"
+    split.write_text(json.dumps({"folds": {"IDRiD_01": 1, "IDRiD_02": 2, "IDRiD_03": 0}}))
+    return TrainingPlan(recipe=recipe(split=split), cases=write(root / "set"), folder=root / "run")
+
+
+def with_healthy_eyes(plan: TrainingPlan, root: Path) -> TrainingPlan:
+    """Return the plan with two healthy eyes beside the set."""
+    (root / "eyes").mkdir()
+    for number in (8, 9):
+        pixels, _ = draw(Eye(164, absent=tuple(RADII)), number)
+        Image.fromarray(pixels).save(root / "eyes" / f"eye-{number}.png")
+    healthy = dr_grades.healthy_cases(root / "eyes", None)
+    return replace(plan, recipe=replace(plan.recipe, healthy_share=0.5), healthy=healthy)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CaseInMemory(CachedCase):
     """A case whose arrays have no files; their axes are those of `CachedCase`."""
@@ -188,6 +207,17 @@ def recipe(**changes) -> Recipe:
         averaging=0.9,
     )
     return replace(whole, **changes)
+
+
+def settings(recipe: Recipe) -> dict[str, str]:
+    """Return every dotted name of a recipe's numbers, with its value as text."""
+
+    def leaves(node, prefix):
+        for key, value in node.items():
+            name = f"{prefix}{STORED_NAMES.get(key, key)}"
+            yield from leaves(value, f"{name}.") if isinstance(value, dict) else [(name, str(value))]
+
+    return {name: text for name, text in leaves(asdict(recipe), "") if name != "name"}
 
 
 def package(contract=CONTRACT) -> Package:

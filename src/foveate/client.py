@@ -387,7 +387,7 @@ class Client:
         """Yield a response that states success; the connection is closed afterwards.
 
         Raises:
-            ServerError: the server cannot be reached, or the response is an error or a redirection.
+            ServerError: the server cannot be reached, or the response is an error or a redirect.
         """
         connection = self._connection_type(self._host, self._port, timeout=self._timeout)
         with contextlib.closing(connection):
@@ -417,7 +417,7 @@ class Client:
         """Return the error for a response that is neither a success nor an error."""
         to = " ".join(response.headers.get("Location", "").split())
         return ServerError(
-            f"{self._address}: redirects to {to}; give the address of the server that is there"
+            f"{self._address}: redirects to {to}; give that address instead"
             if to
             else f"{self._address}: answers {response.status} {response.reason}; check the address",
             status=response.status,
@@ -508,7 +508,9 @@ def _valid_token(token: str) -> str:
     else:
         is_valid = token.isprintable() and token != ""
     if not is_valid:
-        raise ServerError("the token is empty, or holds characters that no token has; check where it is from")
+        raise ServerError(
+            "the token is empty, or contains characters that a token cannot contain; copy it again"
+        )
     return token
 
 

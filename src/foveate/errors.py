@@ -81,6 +81,11 @@ class ArchiveAwayError(FoveateError):
 class ArchiveObjectError(FoveateError):
     """A DICOM archive refuses or damages one object, such as one with an invalid UID; others may succeed."""
 
+    def __init__(self, line: str, *, may_pass: bool = False) -> None:
+        super().__init__(line)
+        self.may_pass = may_pass
+        """Whether a later attempt may succeed, such as when the archive is still storing the object."""
+
 
 class DatasetError(FoveateError):
     """The files of a data set do not match its layout."""

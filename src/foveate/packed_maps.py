@@ -69,11 +69,6 @@ class PackedMaps:
         """(K, h, w)."""
         return len(self._bands), *self._shape
 
-    @property
-    def nbytes(self) -> int:
-        """Size of the packed maps, bytes."""
-        return sum(band.low.nbytes + len(band.compressed) for bands in self._bands for band in bands)
-
     def append(self, index: int, levels: UInt16[np.ndarray, "r w2"]) -> None:
         """Store a band below the previous one of a map; what exceeds the map's shape is left out."""
         (height, width), bands = self._shape, self._bands[index]

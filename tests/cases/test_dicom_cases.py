@@ -31,7 +31,7 @@ from foveate import atomic_files, photographs
 from foveate.dicom import transfer, watch
 from foveate.dicom.connection import Archive, ArchiveObject, Credentials
 from foveate.errors import ArchiveObjectError, OutputError, PhotographError
-from foveate.inference import batch
+from foveate.inference import photograph_job
 from foveate.writers import DicomRequest
 from foveate.writers import dicom as dicom_writer
 
@@ -86,7 +86,7 @@ def process(segmentation, tmp_path):
         (tmp_path / "eye.dcm").write_bytes(content)
         photograph = foveate.read(tmp_path / "eye.dcm")
         np.testing.assert_array_equal(photograph.pixels, FUNDUS)
-        batch.save(
+        photograph_job.save(
             replace(segmentation, photograph=photograph), tmp_path / "out", name="eye", objects=OBJECTS
         )
         return tmp_path / "out"
@@ -486,7 +486,7 @@ def test_a_watcher_ends_for_a_full_disk_but_not_for_one_photograph(
     model, tmp_path, monkeypatch, number, is_disk_full
 ):
     task = watch.WatchTask(archive=DamagedArchive(), model=model, out=tmp_path, objects=OBJECTS)
-    save = batch.save
+    save = photograph_job.save
 
     def refuse(segmentation, out, *, name, objects):
         if name == "1.2.2":
@@ -494,7 +494,7 @@ def test_a_watcher_ends_for_a_full_disk_but_not_for_one_photograph(
             raise atomic_files.output_error(out, error) from error
         return save(segmentation, out, name=name, objects=objects)
 
-    monkeypatch.setattr(batch, "save", refuse)
+    monkeypatch.setattr(photograph_job, "save", refuse)
 
     if is_disk_full:
         with pytest.raises(OutputError, match="no space is left"):

@@ -242,9 +242,9 @@ def test_n_a_folder_that_may_not_be_listed_fails_by_name_and_the_others_are_done
 
 
 def test_n_a_bug_that_one_photograph_brings_out_fails_it_by_name(place, monkeypatch, capsys):
-    from foveate.inference import batch
+    from foveate.inference import photograph_job
 
-    segment = batch.segment
+    segment = photograph_job.segment
     calls = iter(range(9))
 
     def broken(*arguments, **options):
@@ -252,7 +252,7 @@ def test_n_a_bug_that_one_photograph_brings_out_fails_it_by_name(place, monkeypa
             raise ValueError("an impossible\nstudy date")
         return segment(*arguments, **options)
 
-    monkeypatch.setattr(batch, "segment", broken)
+    monkeypatch.setattr(photograph_job, "segment", broken)
     line = "predict eyes --out out --model tiny --workers 1"
 
     assert cli.run(line.split()) == 1

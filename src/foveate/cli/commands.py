@@ -8,18 +8,23 @@ commands are unsuitable: their help is blank until they are imported, or loses a
 """
 # ruff: noqa: PLC0415
 
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from foveate.cli.options import Flag, OutputFile, require_extra
+from foveate.cli.options import Flag, InputFolder, OutputFile, require_extra
 from foveate.cli.options.data import DEFAULT_CHECK, CheckOptions, SplitOptions
 from foveate.cli.options.dicom import NO_LOGIN, LoginOptions, PullOptions, WatchOptions
 from foveate.cli.options.evaluate import CompareOptions, EvaluateOptions
 from foveate.cli.options.predict import PredictOptions
 from foveate.cli.options.serve import DEFAULT_SERVER, ServeOptions
-from foveate.cli.options.training import CrossValidationOptions, ReleaseOptions, TrainingOptions, TrainOptions
+from foveate.cli.options.training import (
+    AverageOptions,
+    CrossValidationOptions,
+    ReleaseOptions,
+    TrainingOptions,
+    TrainOptions,
+)
 from foveate.cli.output import errors_as_json
 from foveate.version import version
 
@@ -45,7 +50,7 @@ for group in (models, data, dicom):
     app.command(group)
 
 RecipeName = Annotated[str, Parameter(metavar="RECIPE")]
-Folder = Annotated[Path, Parameter(name="DIR")]
+Folder = Annotated[InputFolder, Parameter(name="DIR")]
 Url = Annotated[str, Parameter(metavar="URL")]
 
 
@@ -238,6 +243,23 @@ def release(recipe: RecipeName, /, *, options: ReleaseOptions) -> None:
     from foveate.cli.train import release
 
     release(recipe, options)
+
+
+@app.command
+def average(recipe: RecipeName, /, *, options: AverageOptions) -> None:
+    """Write a run whose weights are the mean of those of several runs, for `foveate release`.
+
+    The runs hold back the same fold, and began with the same trained streams.
+
+    Parameters
+    ----------
+    recipe
+        Name of the recipe that was trained.
+    """
+    _require_torch()
+    from foveate.cli.train import average
+
+    average(recipe, options)
 
 
 @app.command

@@ -18,7 +18,7 @@ from foveate.cli.options import parse_codes
 from foveate.cli.options.data import CheckOptions, SplitOptions
 from foveate.cli.progress import reading_bar
 from foveate.datasets import annotated, checks, facts, layouts, splits
-from foveate.datasets.checks import CheckedCase, CheckReport, SaveSheet, Totals
+from foveate.datasets.checks import CheckedCase, CheckReport, DataProblem, SaveSheet, Totals
 from foveate.datasets.facts import CaseFacts
 from foveate.lesions import select as select_lesions
 from foveate.version import version
@@ -207,10 +207,15 @@ def _check_json(report: CheckReport, sums: Mapping[str, Totals]) -> bytes:
             }
             for code, total in sums.items()
         },
-        "wrong": [problem.message for problem in report.problems if problem.is_wrong],
-        "look": [problem.message for problem in report.problems if not problem.is_wrong],
+        "wrong": _messages(report.problems, is_wrong=True),
+        "look": _messages(report.problems, is_wrong=False),
     }
     return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+
+
+def _messages(problems: Sequence[DataProblem], *, is_wrong: bool) -> list[str]:
+    """Return the messages of what is wrong, or of what a person should look at."""
+    return [problem.message for problem in problems if problem.is_wrong == is_wrong]
 
 
 def _check_csv(report: CheckReport) -> bytes:
@@ -219,15 +224,16 @@ def _check_csv(report: CheckReport) -> bytes:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     area_columns = [f"{code}_{quantity}" for code in codes for quantity in ("regions", "area_px")]
-    writer.writerow(["split", "photograph", "eye", "width", "height", "sha256", *area_columns, "wrong"])
+    writer.writerow(
+        ["split", "photograph", "eye", "width", "height", "sha256", *area_columns, "wrong", "look"]
+    )
     for checked in report.checked:
-        wrong = "; ".join(problem.message for problem in checked.problems)
         cells = [
             checked.split,
             checked.case.name,
             checked.case.eye or "",
             *_fact_cells(checked, codes),
-            wrong,
+            *("; ".join(_messages(checked.problems, is_wrong=is_wrong)) for is_wrong in (True, False)),
         ]
         writer.writerow([without_formula(cell) for cell in cells])
     return file.getvalue().encode("utf-8", "backslashreplace")

@@ -35,5 +35,8 @@ def make_key(path: Path) -> int:
         raise OutputError(
             f"{path}: cannot be written ({error.strerror}); make room, then try again"
         ) from None
-    print(f"{path}: secret written; results made with it can be told apart, but not whose they are")
+    print(
+        f"{path}: secret written; keep it. The same secret gives a study the same new UIDs every time, and "
+        "nobody without it can tell which study they belong to"
+    )
     return 0

@@ -62,6 +62,7 @@ def evaluate(options: EvaluateOptions) -> None:
         layout=layout.name,
         split=Path(options.split).name,
         left_out=scored.left_out,
+        lesions=layout.kinds,
         previously_seen=overlap,
         engine=model.engine.label if model else None,
         effort=options.effort if model else None,

@@ -55,7 +55,10 @@ def print_model(name: str, *, as_json: bool = False) -> None:
     _print(f"{package.name} {package.version} ({manifest['licence']}, {_megabytes(package):.1f} MB)")
     _print(f"{manifest['intended_use']}\n")
     _print(_lesion_table(package, stated))
-    _print("Regions that are smaller, or have less evidence, do not count.")
+    _print(
+        "Regions below the least area (px) are not counted; those below the least evidence (px) are removed "
+        "from the map."
+    )
     _print(f"{_scored(stated)}\n")
     _print(f"Trained on: {_trained(stated)}")
     _print(f"Data: {_data(manifest['data'])}")
@@ -71,7 +74,7 @@ def print_model(name: str, *, as_json: bool = False) -> None:
 
 def _lesion_table(package: Package, stated: TrainingStatement) -> Table:
     """Return how each lesion's map becomes regions, and its score."""
-    table = _table("lesion", "threshold", "area, px", "evidence, px", "average precision")
+    table = _table("lesion", "threshold", "least area", "least evidence", "average precision")
     for lesion in lesions.of(tuple(package.decisions)):
         decision, score = package.decisions[lesion.code], stated.scores.get(lesion.code)
         interval = (

@@ -54,7 +54,7 @@ def predict_on_this_machine(paths: Sequence[str], options: PredictOptions) -> in
             resume=options.resume,
             workers=min(MAX_WORKERS, available_processors()) if options.workers is None else options.workers,
             objects=objects,
-            tell=show,
+            progress=show,
         )
     if options.as_json:
         report.print_json(result, out)

@@ -76,10 +76,15 @@ def _read_token(path: Path | None) -> str | None:
     """Return the token that a file or the environment holds, or None.
 
     Raises:
-        SettingError: the file cannot be read, or is empty.
+        SettingError: the file cannot be read, or the token is empty: an empty one would admit everyone.
     """
     if path is None:
-        return os.environ.get(TOKEN_VARIABLE) or None
+        if TOKEN_VARIABLE not in os.environ:
+            return None
+        token = os.environ[TOKEN_VARIABLE].strip()
+        if not token:
+            raise SettingError(f"{TOKEN_VARIABLE} is set, but empty; give it a token, or unset it")
+        return token
     token = read_first_line(path).strip()
     if not token:
         raise SettingError(f"--token-file {path}: its first line is empty; write the token there")

@@ -14,11 +14,18 @@ from typing import Literal
 from foveate import atomic_files, evaluation, models
 from foveate.cli import progress, progress_steps
 from foveate.cli.options import UsageError
-from foveate.cli.options.training import CrossValidationOptions, ReleaseOptions, TrainingOptions, TrainOptions
-from foveate.datasets import Case, checks, dr_grades, layouts
+from foveate.cli.options.training import (
+    AverageOptions,
+    CrossValidationOptions,
+    ReleaseOptions,
+    TrainingOptions,
+    TrainOptions,
+)
+from foveate.datasets import Case, dr_grades, layouts
 from foveate.datasets.layouts import Layout
-from foveate.evaluation.networks import ROWS
+from foveate.evaluation.networks import ROW_ENGINES
 from foveate.training import (
+    averaging,
     cross_validation,
     distributed,
     export,
@@ -26,8 +33,11 @@ from foveate.training import (
     overrides,
     quantisation,
     recipes,
+    run_recipe,
+    run_split,
     runner,
 )
+from foveate.training.plan import TrainingPlan
 from foveate.training.recipe import REFINE, Recipe
 from foveate.training.release import (
     ReleaseChoices,
@@ -38,7 +48,6 @@ from foveate.training.release import (
     validate,
     write_package,
 )
-from foveate.training.runner import TrainingPlan
 from foveate.training.validation import ValidationSchedule
 from foveate.wording import quantity
 
@@ -62,7 +71,7 @@ def train(recipe: str, training: TrainingOptions, options: TrainOptions) -> None
     with distributed.process_group(os.environ, training.device):
         is_first = distributed.current_machine(training.device).rank == 0
         if is_first:
-            runner.require_folds([plan])
+            (plan,) = run_split.require_folds([plan])
             print_doubtful_masks([plan])
         progress_steps.show(runner.train(plan), quiet=not is_first)
 
@@ -118,6 +127,17 @@ def _cross_validate(programme: cross_validation.CrossValidation) -> None:
     print(cross_validation.write_package(programme))
 
 
+def average(recipe: str, options: AverageOptions) -> None:
+    """Average the weights of several runs, and print the folder of the new one.
+
+    Raises:
+        UsageError: there is no such recipe.
+        FoveateError: the runs cannot be averaged.
+    """
+    averaging.average(find_recipe(recipe), options.runs, options.out, sys.argv)
+    print(options.out)
+
+
 def release(recipe: str, options: ReleaseOptions) -> None:
     """Validate a run, write its model package and print the package's folder.
 
@@ -158,7 +178,7 @@ def _validate(inputs: ReleaseInputs) -> ReleaseChoices:
     if doubt:
         print_once(doubt)
     histograms = {}
-    for row in ROWS:
+    for row in ROW_ENGINES:
         histograms[row] = validate(inputs, row)
         print(f"{row}\n{evaluation.tabulate(evaluation.score(histograms[row]))}", file=sys.stderr)
     return choose(inputs, histograms)
@@ -189,7 +209,7 @@ def make_plan(
     settings = overrides.parse_pairs(options.settings)
     layout = layouts.named(options.layout)
     recipe = overrides.override(
-        runner.adapt_to_layout(find_recipe(name), layout.lesions, layout.field), settings
+        run_recipe.adapt_to_layout(find_recipe(name), layout.lesions, layout.field), settings
     )
     if options.split is not None:
         recipe = replace(recipe, split=options.split)
@@ -227,18 +247,9 @@ def print_warnings(data: Path, layout: Layout, split: str, recipe: Recipe) -> No
 
 
 def print_doubtful_masks(plans: Sequence[TrainingPlan]) -> None:
-    """Print a line if masks may count as too large.
-
-    All masks are read, so the checks that are quicker go first. Nothing is read if one of the runs has begun:
-    its records prove that the masks are still the same.
-
-    Args:
-        plans: the plans of one or more runs on the same photographs.
-    """
-    if any(plan.run.has_run() for plan in plans):
-        return
+    """Print a line if masks may count as too large (`runner.doubtful_masks`)."""
     with progress.reading_bar() as show_reading:
-        doubt = checks.doubtful_masks(plans[0].cases, plans[0].recipe.contract.lesions, show_reading)
+        doubt = runner.doubtful_masks(plans, show_reading)
     if doubt:
         print_once(doubt)
 
@@ -251,7 +262,7 @@ def annotated_cases(recipe: Recipe, cases: Sequence[Case], split: str) -> tuple[
     Raises:
         TrainingError: there is no such photograph.
     """
-    usable = runner.require_annotated(recipe, cases)
+    usable = run_split.require_annotated(recipe, cases)
     if left_out := len(cases) - len(usable):
         print_once(
             f"{quantity(left_out, 'photograph')} of split {split} left out: not annotated for all of "

@@ -36,8 +36,8 @@ from foveate.cluster.ledger import Ledger, LedgerEntry
 from foveate.cluster.stores import FileStore
 from foveate.cluster.worker import Assignment, Shard, ShardResult, WorkerReady, failure_entry
 from foveate.errors import ClusterError, OutputError
-from foveate.inference import batch
-from foveate.inference.settings import check_settings
+from foveate.inference import photograph_job
+from foveate.inference.settings import check_settings, lesion_decisions
 from foveate.models import Package
 from foveate.version import version
 from foveate.writers import PredictRequest
@@ -117,7 +117,8 @@ def run(
             raise
         if job.share.of == 1:
             remove_partial_files(target)
-            summaries.write(inventory, target, driver.request(), driver.report(), started)
+            lesions = tuple(lesion_decisions(job.package, job.settings))
+            summaries.write(inventory, target, driver.request(), driver.report(), started, lesions=lesions)
         driver.log_end()
         return driver.report()
 
@@ -228,7 +229,9 @@ class Driver:
     def request(self) -> PredictRequest:
         """Return the request that applies to each photograph."""
         label = self._first_worker().label
-        return batch.predict_request("", self._job.package, label, self._job.settings, self._job.format)
+        return photograph_job.predict_request(
+            "", self._job.package, label, self._job.settings, self._job.format
+        )
 
     def report(self) -> ClusterReport:
         """Return the outcome of the run so far."""

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from foveate import atomic_files, writers
-from foveate.cluster import ledger
 from foveate.cluster.addresses import open_store
 from foveate.cluster.inventory import Inventory, Share
 from foveate.cluster.ledger import Ledger
@@ -16,11 +15,11 @@ from foveate.cluster.stores import FileStore
 from foveate.cluster.worker import Assignment
 from foveate.engines.choice import EngineChoice, resolve
 from foveate.errors import OutputError, PhotographError, SettingError
-from foveate.inference import batch
+from foveate.inference import targets
 from foveate.inference.settings import DEFAULTS, Settings
 from foveate.models import Package
 from foveate.paths import display_path
-from foveate.photographs import RESULT_MARK_BYTES, SUFFIXES, is_result_mark
+from foveate.photographs import MANIFEST_FILE, RESULT_MARK_BYTES, SUFFIXES, is_result_mark
 from foveate.wording import quantity
 from foveate.writers import MapFormat, result_paths
 
@@ -152,23 +151,19 @@ def require_free_target(job: ClusterJob, target: FileStore) -> None:
         OutputError: it cannot be written; it holds results and the job does not resume them.
         ClusterError: it cannot be reached.
     """
-    results = [name for name in (ledger.REQUEST_FILE, *batch.RESULTS) if _contains(target, name)]
-    marks = [name for name in (ledger.REQUEST_FILE, "run.json") if name in results]
-    for name in marks:
-        if not is_result_mark(name, (target.read(name) or b"")[:RESULT_MARK_BYTES]):
-            raise OutputError(
-                f"{target.display_path()}: already contains {name} of another program; choose another --out"
-            )
-    if results and not marks:
-        raise OutputError(
-            f"{target.display_path()}: already contains {results[0]} but neither run.json nor a manifest, so "
-            "there is no run to --resume; choose another --out"
-        )
-    if results and not job.resume:
-        raise OutputError(
-            f"{target.display_path()}: already contains {results[0]}; continue that run with --resume, or "
-            "choose another --out"
-        )
+    present = [name for name in (MANIFEST_FILE, *targets.RESULTS) if _contains(target, name)]
+    records = {
+        name: is_result_mark(name, (target.read(name) or b"")[:RESULT_MARK_BYTES])
+        for name in (MANIFEST_FILE, targets.RUN_FILE)
+        if name in present
+    }
+    targets.require_free(
+        target.display_path(),
+        present,
+        records,
+        resume=job.resume,
+        no_record=f"neither {targets.RUN_FILE} nor {MANIFEST_FILE}",
+    )
     if job.share.of == 1:
         remove_partial_files(target)
     elif target.folder is not None:
@@ -188,10 +183,10 @@ def remove_partial_files(target: FileStore) -> None:
         writers.prepare(target.folder, min_age=WRITING_SECONDS)
 
 
-def mark_finished(inventory: Inventory, manifest: Ledger, target: FileStore) -> int:
+def mark_finished(inventory: Inventory, ledger: Ledger, target: FileStore) -> int:
     """Mark the photographs that earlier runs have done in an inventory; return their number.
 
-    A photograph is done if a line of the manifest says so, its file is unchanged, and its result exists. If a
+    A photograph is done if a line of the ledger says so, its file is unchanged, and its result exists. If a
     result exists without a line, the worker that receives the photograph checks the result first.
 
     Raises:
@@ -209,7 +204,7 @@ def mark_finished(inventory: Inventory, manifest: Ledger, target: FileStore) -> 
             "--out"
         )
     before = inventory.remaining()[0]
-    for name, stamp, line in manifest.successes():
+    for name, stamp, line in ledger.successes():
         inventory.mark_done(name, stamp, line)
     return before - inventory.remaining()[0]
 

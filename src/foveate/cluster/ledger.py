@@ -1,6 +1,6 @@
-"""The manifest of a target: which photographs are done, kept beside the results so that a run can be resumed.
+"""The ledger of a target: which photographs are done, kept beside the results so that a run can be resumed.
 
-Knows:   the manifest's files, and the content of a line.
+Knows:   the ledger's files, and the content of a line.
 Ignores: whether the results exist; `job` checks that.
 
 TARGET/manifest/order.json          the request; a run with a different request is refused
@@ -23,10 +23,9 @@ from typing import Any
 
 from foveate.cluster.stores import FileStore
 from foveate.errors import OutputError
+from foveate.photographs import MANIFEST_FILE
 from foveate.version import version
 from foveate.writers import LesionLoad, PredictRequest, SummaryRow, tables
-
-REQUEST_FILE = "manifest/order.json"
 
 FLUSH_LINES = 1000
 """Number of collected lines that are written at once. Our choice: a million photographs make a thousand
@@ -89,13 +88,11 @@ def decode_row(line: str) -> SummaryRow:
 
 def _row_of(content: Mapping[str, Any]) -> SummaryRow:
     """Return the row of a line's content; raise as `decode_row`."""
-    name = _text(content["photograph"])
     return SummaryRow(
-        name=name,
+        name=_text(content["photograph"]),
         status=content["status"],
         error=_text(content["error"]),
         quality=tuple(map(_text, content["quality"])),
-        key=name if content["status"] == "ok" else "",
         digest=_text(content["sha256"]),
         loads={
             code: LesionLoad(
@@ -116,7 +113,7 @@ def _text(value: object) -> str:
 
 
 class Ledger:
-    """The manifest of one target, to which one run adds lines.
+    """The ledger of one target, to which one run adds lines.
 
     Args:
         store: the target.
@@ -153,7 +150,7 @@ class Ledger:
         if stored is None:
             key = secrets.token_hex(16)
             content = json.dumps(requested | {"key": key}, indent=2) + "\n"
-            self._store.write(REQUEST_FILE, content.encode("ascii"))
+            self._store.write(MANIFEST_FILE, content.encode("ascii"))
             return key
         for name, value in requested.items():
             if stored.get(name) != value:
@@ -208,7 +205,7 @@ class Ledger:
             self._lines = []
 
     def _read_request(self) -> dict[str, object] | None:
-        text = self._store.read(REQUEST_FILE)
+        text = self._store.read(MANIFEST_FILE)
         if text is None:
             return None
         try:
@@ -216,7 +213,7 @@ class Ledger:
             bytes.fromhex(str(content["key"]))
         except (ValueError, KeyError, TypeError):
             raise OutputError(
-                f"{self._store.display_path(REQUEST_FILE)}: was not written by Foveate; choose another --out"
+                f"{self._store.display_path(MANIFEST_FILE)}: was not written by Foveate; choose another --out"
             ) from None
         return content
 

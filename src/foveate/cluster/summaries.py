@@ -42,7 +42,13 @@ PAGE_ROWS = 5000
 
 
 def write(
-    inventory: Inventory, target: FileStore, request: PredictRequest, report: ClusterReport, started: datetime
+    inventory: Inventory,
+    target: FileStore,
+    request: PredictRequest,
+    report: ClusterReport,
+    started: datetime,
+    *,
+    lesions: Sequence[str],
 ) -> None:
     """Write the files about the whole run.
 
@@ -52,21 +58,21 @@ def write(
         request: the request that applies to each photograph.
         report: the outcome of the run.
         started: when the run began, with its time zone.
+        lesions: codes of the lesions that get columns.
 
     Raises:
         OutputError: the target refuses the write, or the scratch folder is full.
         ClusterError: the target cannot be reached.
     """
-    codes = tuple(str(code) for code in _lesions(request))
     with ScratchFolder() as folder:
         with atomic_files.errors_for(folder):
             with (folder / "summary.csv").open("wb") as file:
-                file.writelines(tables.summary_lines(rows(inventory), codes))
-            write_parquet(folder / "summary.parquet", rows(inventory), codes)
+                file.writelines(tables.summary_lines(rows(inventory), lesions))
+            write_parquet(folder / "summary.parquet", rows(inventory), lesions)
         target.upload(folder, ["summary.csv"])
         target.upload(folder, ["summary.parquet"])
     if report.status.total <= PAGE_ROWS:
-        target.write("index.html", page.index(list(rows(inventory)), codes, request.provenance))
+        target.write("index.html", page.index(list(rows(inventory)), lesions, request.provenance))
     else:
         target.remove(["index.html"])
     target.write("run.json", run_json(request, report, started))
@@ -111,11 +117,6 @@ def run_json(request: PredictRequest, report: ClusterReport, started: datetime) 
         },
     }
     return tables.utf8(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def _lesions(request: PredictRequest) -> Sequence[object]:
-    lesions = request.settings["lesions"]
-    return lesions if isinstance(lesions, list | tuple) else ()
 
 
 def _schema(codes: Sequence[str]) -> pa.Schema:

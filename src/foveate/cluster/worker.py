@@ -3,7 +3,7 @@
 Knows:   how a photograph is read from a store, its results are written, and a failure is recorded.
 Ignores: how photographs are distributed, and how failures are retried.
 
-A photograph is processed by `batch.process_photograph`, as in a run on a single machine, so that the
+A photograph is processed by `photograph_job.process_photograph`, as in a run on a single machine, so that the
 files are the same. If the target is a folder, they are written there directly. For a bucket they are made
 in a scratch folder and uploaded; the regions' JSON is uploaded last, so that it proves that the other files
 exist.
@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from foveate import writers
 from foveate.cluster.addresses import open_store
 from foveate.cluster.event_log import peak_memory_mb
 from foveate.cluster.inventory import WorkItem
@@ -27,12 +26,20 @@ from foveate.cluster.scratch import ScratchFolder
 from foveate.concurrency import WorkCancelled
 from foveate.engines.choice import EngineChoice, open_engine
 from foveate.errors import ClusterError, FoveateError
-from foveate.inference import batch
+from foveate.inference import photograph_job
+from foveate.inference.photograph_job import PhotographJob
 from foveate.inference.settings import Settings
 from foveate.models import Package
 from foveate.photographs import PhotographFile
 from foveate.version import version
-from foveate.writers import MapFormat, SummaryRow, maps, result_paths
+from foveate.writers import (
+    EarlierResult,
+    MapFormat,
+    SummaryRow,
+    existing_results,
+    maps,
+    result_paths,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,23 +91,11 @@ class ShardResult:
     """Peak memory of the worker's process so far, MB."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _StoredResult:
-    """What a bucket holds of a photograph before it is processed."""
-
-    row: SummaryRow | None = None
-    """Its row, if a new run would only reproduce the result."""
-    exists: bool = False
-    """Whether there is a result."""
-    is_outdated: bool = False
-    """Whether it is known to be of other content than the photograph has now."""
-
-
 class ShardWorker:
     """An opened model between a source and a target.
 
     Args:
-        name: for the manifest and the log.
+        name: for the ledger and the log.
         assignment: what all workers do.
         package: the model.
 
@@ -117,12 +112,9 @@ class ShardWorker:
         self._engine = opened.engine
         self._versions = opened.versions
         self._scratch = ScratchFolder()
-        self._job = batch.BatchJob(
-            paths=(),
+        self._job = PhotographJob(
             out=self._scratch.path / "results" if self._target.folder is None else self._target.folder,
             package=package,
-            engine=self._engine,
-            versions=opened.versions,
             settings=assignment.settings,
             format=assignment.format,
         )
@@ -168,7 +160,7 @@ class ShardWorker:
             fatal_error = str(error) if isinstance(error, ClusterError) else ""
             return self._failure(item, str(error), type(error).__name__, fatal_error)
         except Exception as error:  # a bug in one photograph must not end the run
-            text = f"{self._source.display_path(item.path)}: {batch.describe_unexpected(error)}"
+            text = f"{self._source.display_path(item.path)}: {photograph_job.describe_unexpected(error)}"
             return self._failure(item, text, type(error).__name__, "")
 
     def _predict(
@@ -176,38 +168,35 @@ class ShardWorker:
     ) -> LedgerEntry:
         """Predict a photograph that is a file of this machine, and write its results to the target."""
         is_bucket = self._target.folder is None
-        stored = self._stored_result(item, file) if is_bucket and item.has_result else _StoredResult()
-        if stored.row is not None:
-            return self._success(item, stored.row, {}, reused=True)
+        earlier = self._earlier_result(item, file) if is_bucket and item.has_result else None
+        request = self._job.request(item.name, self._engine.label)
+        if earlier is not None and (row := earlier.reusable_row(request, None)) is not None:
+            return self._success(item, row, {}, reused=True)
         source = PhotographFile(path=file, name=item.name)
         job = replace(self._job, resume=item.has_result and not is_bucket)
-        outcome = batch.process_photograph(job, self._engine, source, lambda share: check())
+        outcome = photograph_job.process_photograph(job, self._engine, source, lambda share: check())
         if outcome.row.status == "failed":
             error = outcome.row.error.replace(str(file), self._source.display_path(item.path))
-            if stored.is_outdated:
+            if earlier is not None and earlier.may_be_right:
+                error = f"{error}; {photograph_job.KEPT}"
+            elif earlier is not None:
                 self._remove(item)
-            elif stored.exists:
-                error = f"{error}; {batch.KEPT}"
             return self._failure(item, error, outcome.error_type, "" if outcome.stop is None else error)
         seconds = {"fetching": fetch_seconds, **outcome.seconds}
         if is_bucket:
             with _timed(seconds, "storing"):
-                if stored.exists:
+                if earlier is not None:
                     self._remove(item)
                 self._upload(outcome.row)
         return self._success(item, outcome.row, seconds, reused=outcome.is_reused)
 
-    def _stored_result(self, item: WorkItem, file: Path) -> _StoredResult:
-        """Return what the bucket holds of a photograph, as `batch.process_photograph` does for a folder."""
-        job = self._job
-        request = batch.predict_request(item.name, job.package, self._engine.label, job.settings, job.format)
+    def _earlier_result(self, item: WorkItem, file: Path) -> EarlierResult | None:
+        """Return what the bucket holds of a photograph; None if it holds no JSON of its regions."""
         text = self._target.read(result_paths.regions_file(item.name, ".json"))
-        digest = batch.photograph_digest(file)
-        if text is None or digest is None:
-            return _StoredResult(exists=text is not None)
-        row = writers.reusable_row_from_json(text, request, digest)
-        is_outdated = writers.digest_from_json(text, item.name) != digest
-        return _StoredResult(row=row, exists=True, is_outdated=is_outdated)
+        if text is None:
+            return None
+        digest = photograph_job.photograph_digest(file)
+        return EarlierResult(stored=existing_results.parse(text), digest=digest)
 
     def _remove(self, item: WorkItem) -> None:
         """Remove a photograph's files from the bucket."""
@@ -217,12 +206,12 @@ class ShardWorker:
         """Put a photograph's files into the bucket and remove them from this machine."""
         folder = self._job.out
         try:
-            self._target.upload(folder, self._files(row.key, tuple(row.loads)))
+            self._target.upload(folder, self._files(row.name, tuple(row.loads)))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _files(self, key: str, lesions: Sequence[str]) -> tuple[str, ...]:
-        return result_paths.photograph_files(key, lesions, maps.SUFFIX[self._job.format])
+    def _files(self, name: str, lesions: Sequence[str]) -> tuple[str, ...]:
+        return result_paths.photograph_files(name, lesions, maps.SUFFIX[self._job.format])
 
     def _success(
         self, item: WorkItem, row: SummaryRow, seconds: Mapping[str, float], *, reused: bool

@@ -191,7 +191,7 @@ def list_split(root: Path, layout: Layout, split: str) -> SplitListing:
     used = {path for case in listed for path in (case.photograph, *case.masks.values())}
     used |= _used_by_others(masks, layout, split)
     left = {path for folders in folder_sets for path in _files_beside_masks(base, folders)} - used
-    orphans = _orphans(left, base, folder_sets, by_name.values())
+    orphans = _orphans(left, folder_sets, by_name.values())
     return SplitListing(
         cases=tuple(by_name[name] for name in sorted(by_name)),
         orphans=tuple(sorted(orphans)),
@@ -466,9 +466,7 @@ def _used_by_others(masks: _MaskFolders, layout: Layout, split: str) -> set[Path
     return used
 
 
-def _orphans(
-    left: set[Path], base: Path, folder_sets: Sequence[Folders], listed: Iterable[Case]
-) -> set[Path]:
+def _orphans(left: set[Path], folder_sets: Sequence[Folders], listed: Iterable[Case]) -> set[Path]:
     """Return the files named like masks: they fit a pattern, or begin like the mask of a photograph."""
     names = {Path(name).name for folders in folder_sets for names in folders.masks.values() for name in names}
     patterns = [re.sub(r"\\\{\w+\\\}", ".*", re.escape(_without_suffix(name))) for name in names]

@@ -66,6 +66,9 @@ _OBJECT_NOT_SENT = frozenset(
 )
 """Status codes of WADO-RS that mean that the archive cannot send this object: deleted, or damaged."""
 
+_MAY_PASS = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.INTERNAL_SERVER_ERROR})
+"""Those of them that an archive may also give while it stores the object."""
+
 _UNAVAILABLE = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
 """Status codes of a proxy whose archive does not respond."""
 
@@ -155,7 +158,7 @@ class Archive:
         if credentials.token is not None:
             if not credentials.token.isascii():
                 raise ArchiveError(
-                    f"{self.url}: the token holds characters that no token has; check its file"
+                    f"{self.url}: the token contains characters that a token cannot contain; check its file"
                 )
             session.headers["Authorization"] = f"Bearer {credentials.token}"
         if credentials.ca_file is not None:
@@ -335,7 +338,8 @@ class Archive:
             )
         if fetched is not None and status in _OBJECT_NOT_SENT:
             return ArchiveObjectError(
-                f"{self.url}: does not send {fetched} ({status} {response.reason}); ask its administrator"
+                f"{self.url}: does not send {fetched} ({status} {response.reason}); ask its administrator",
+                may_pass=status in _MAY_PASS,
             )
         if status in _REMEDIES:
             return ArchiveError(f"{self.url}: {_REMEDIES[HTTPStatus(status)]}")

@@ -6,7 +6,8 @@ Ignores: how lesions are segmented, and the archive's protocol.
 The archive alone remembers what is done. The UIDs of results are derived from the request, so a photograph is
 done if its results are in the archive, whoever stored them. If a watcher or its archive is killed, nothing is
 lost: the next query finds what is missing. Photographs that cannot be read or processed are recorded in
-OUT/set-aside.json with their errors; deleting an entry there lets the watcher try the photograph again.
+OUT/set-aside.json with their errors, after three queries if the error may pass; deleting an entry there lets
+the watcher try the photograph again.
 
 The disk holds only unfinished work.
 """
@@ -14,6 +15,7 @@ The disk holds only unfinished work.
 import json
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -23,8 +25,15 @@ from pathlib import Path
 from foveate import atomic_files, photographs
 from foveate.dicom import transfer
 from foveate.dicom.connection import Archive, ArchiveObject
-from foveate.errors import ArchiveAwayError, ArchiveError, ArchiveObjectError, FoveateError, OutputError
-from foveate.inference import batch
+from foveate.errors import (
+    ArchiveAwayError,
+    ArchiveError,
+    ArchiveObjectError,
+    FoveateError,
+    OutputError,
+    is_out_of_memory,
+)
+from foveate.inference import photograph_job
 from foveate.inference.api import Model
 from foveate.inference.pipeline import segment
 from foveate.inference.settings import DEFAULTS, Settings
@@ -33,6 +42,9 @@ from foveate.types import DicomOrigin
 from foveate.writers import DicomRequest, PredictRequest, dicom_extra
 
 SET_ASIDE = "set-aside.json"
+
+QUERIES = 3
+"""Queries before a photograph is set aside for an error that may pass. Our choice."""
 
 UNFINISHED = "unfinished"
 """Folder of photographs and results on their way: OUT itself may hold photographs that were pulled."""
@@ -83,6 +95,7 @@ def watch(
         OutputError: the folder cannot be written.
     """
     reported_away = False
+    failures: Counter[str] = Counter()
 
     def forward(event: WatchEvent) -> None:
         nonlocal reported_away
@@ -91,7 +104,7 @@ def watch(
 
     while not stop():
         try:
-            process_new(task, forward, stop)
+            process_new(task, forward, stop, failures)
             reported_away = False
         except ArchiveAwayError as error:
             if not reported_away:
@@ -101,9 +114,18 @@ def watch(
 
 
 def process_new(
-    task: WatchTask, on_event: OnEvent = lambda event: None, stop: Callable[[], bool] = lambda: False
+    task: WatchTask,
+    on_event: OnEvent = lambda event: None,
+    stop: Callable[[], bool] = lambda: False,
+    failures: Counter[str] | None = None,
 ) -> int:
     """Query once, and process the photographs whose results are not in the archive; return their number.
+
+    Args:
+        task: what to watch.
+        on_event: called with each event.
+        stop: called before each photograph; True ends the query.
+        failures: photographs that failed in earlier queries for errors that may pass, and how often; updated.
 
     Raises:
         ArchiveError: the archive refuses.
@@ -113,8 +135,10 @@ def process_new(
     atomic_files.require_writable(task.out)
     atomic_files.remove_leftovers(task.out)
     set_aside = _read_set_aside(task.out)
+    failures = Counter() if failures is None else failures
 
     def put_aside(uid: str, error: Exception) -> None:
+        failures.pop(uid, None)
         set_aside[uid] = _text_of(error)
         _write_set_aside(task.out, set_aside)
         on_event(WatchEvent(text=f"set aside {uid}: {set_aside[uid]}", failed=True))
@@ -127,21 +151,33 @@ def process_new(
             _process(task, photograph)
         except (ArchiveError, ArchiveAwayError):
             raise
-        except OSError as error:
-            raise atomic_files.output_error(task.out, error) from error
         except Exception as error:  # a bug in one photograph must not end the watch
-            if batch.is_disk_error(error):
+            if isinstance(error, OSError) and not is_out_of_memory(error):
+                raise atomic_files.output_error(task.out, error) from error
+            if photograph_job.is_disk_error(error):
                 raise
-            put_aside(_set_aside_key(photograph), error)
+            key = _set_aside_key(photograph)
+            failures[key] += 1
+            if _may_pass(error) and failures[key] < QUERIES:
+                text = f"left {key} for the next query: {_text_of(error)}"
+                on_event(WatchEvent(text=text, failed=True))
+            else:
+                put_aside(key, error)
             continue
         count += 1
+        failures.pop(_set_aside_key(photograph), None)
         on_event(WatchEvent(text=f"stored results of {photograph.uid}"))
     return count
 
 
+def _may_pass(error: Exception) -> bool:
+    """Return whether another attempt at the same photograph may succeed."""
+    return is_out_of_memory(error) or (isinstance(error, ArchiveObjectError) and error.may_pass)
+
+
 def _text_of(error: Exception) -> str:
     """Return one line about an error for which a photograph is set aside."""
-    return str(error) if isinstance(error, FoveateError) else batch.describe_unexpected(error)
+    return str(error) if isinstance(error, FoveateError) else photograph_job.describe_unexpected(error)
 
 
 def _unprocessed(
@@ -204,7 +240,7 @@ def _frames(photograph: ArchiveObject) -> tuple[int | None, ...]:
 
 def _request(task: WatchTask, name: str) -> PredictRequest:
     model = task.model
-    return batch.predict_request(
+    return photograph_job.predict_request(
         name, model.package, model.engine.label, task.settings, "png", objects=task.objects
     )
 
@@ -225,7 +261,7 @@ def _process(task: WatchTask, photograph: ArchiveObject) -> None:
         for frame in _frames(photograph):
             pixels = photographs.read(path, frame=frame)
             segmentation = segment(pixels, task.model.package, task.model.engine, task.settings)
-            batch.save(
+            photograph_job.save(
                 segmentation, folder, name=photographs.frame_name(photograph.uid, frame), objects=objects
             )
         refused = transfer.push(task.archive, folder).refused

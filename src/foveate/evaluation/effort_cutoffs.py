@@ -103,13 +103,13 @@ class EffortOutcome:
     """Lesion -> loss of average precision against full effort."""
 
 
-def choose(
+def coarse_results(
     package: Package,
     engine: Engine,
     cases: Sequence[Case],
     progress: Callable[[str], None] = lambda name: None,
-) -> dict[ReducedEffort, SelectionRule]:
-    """Choose which windows are visited at less than full effort.
+) -> Iterator[CoarseResult]:
+    """Segment each photograph twice, at full effort and with few test-time views; count pixels by cell.
 
     Args:
         package: the model; the rules in its manifest are ignored.
@@ -117,38 +117,23 @@ def choose(
         cases: photographs that it was not trained on, with their masks.
         progress: called with the name of each photograph that is done.
 
-    Returns:
-        Effort -> rule; an effort is missing where no share of SHARES stays within its limit.
-
     Raises:
-        DatasetError: there is no photograph.
         FoveateError: a photograph or mask cannot be used.
     """
-    return choose_from_results(
-        list(coarse_results(package, engine, cases, progress)), reduced_tta_views(package)
-    )
-
-
-def coarse_results(
-    package: Package,
-    engine: Engine,
-    cases: Sequence[Case],
-    progress: Callable[[str], None] = lambda name: None,
-) -> Iterator[CoarseResult]:
-    """Segment each photograph twice, at full effort and with few test-time views; count pixels by cell."""
     for case in cases:
         yield _coarse_result(package, engine, case)
         progress(case.name)
 
 
-def choose_from_results(
-    results: Sequence[CoarseResult], views: TtaViews
-) -> dict[ReducedEffort, SelectionRule]:
-    """Choose cut-offs by the rule; see `choose`.
+def choose(results: Sequence[CoarseResult], views: TtaViews) -> dict[ReducedEffort, SelectionRule]:
+    """Choose which windows are visited at less than full effort.
 
     Args:
         results: the held-out photographs.
         views: number of test-time views of GlobalNet.
+
+    Returns:
+        Effort -> rule; an effort is missing where no share of SHARES stays within its limit.
 
     Raises:
         DatasetError: there is no photograph.
@@ -210,21 +195,6 @@ def pool(results: Sequence[CoarseResult], visits: Sequence[Bool[np.ndarray, " N"
     return EffortOutcome(
         share=sum(int(visit.sum()) for visit in visits) / cells, covered=covered, losses=losses
     )
-
-
-def cross_validate(results: Sequence[CoarseResult], effort: ReducedEffort) -> EffortOutcome | None:
-    """Return the result of an effort with the cut-offs of each photograph chosen on all the others.
-
-    Returns:
-        None where, for some photograph, the others do not allow the effort.
-    """
-    visits = []
-    for number, case in enumerate(results):
-        rules = choose_from_results([*results[:number], *results[number + 1 :]], REDUCED_TTA_VIEWS)
-        if effort not in rules:
-            return None
-        visits.append(window_selection.select_cells(case.coarse, case.blob_contrast, rules[effort].criteria))
-    return pool(results, visits)
 
 
 def _cutoff(results: Sequence[CoarseResult], lesion: str, share: float) -> LesionCriterion:

@@ -5,18 +5,18 @@ Ignores: how figures are computed, and the page's markup: that is in templates/r
 """
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 
 from markupsafe import Markup
 
-from foveate import lesions, templates
+from foveate import templates
 from foveate.evaluation import lesion_charts
 from foveate.evaluation.evaluate import EvaluationSpec, LesionOutcome
 from foveate.evaluation.gallery import Picture
 from foveate.evaluation.lesion_charts import Figures
-from foveate.evaluation.tables import EvaluationInfo, case_figures, to_json
-from foveate.lesions import Lesion
+from foveate.evaluation.tables import EvaluationInfo, case_rows, to_json
+from foveate.lesions import RETINOPATHY, Lesion
 from foveate.version import version
 from foveate.wording import quantity
 from foveate.writers import NOTICE
@@ -26,7 +26,7 @@ PAPER: Mapping[str, Mapping[str, float]] = {
     "LocalNet": {"EX": 0.845, "MA": 0.433, "HE": 0.696, "SE": 0.653},
     "Our fused model": {"EX": 0.889, "MA": 0.525, "HE": 0.703, "SE": 0.679},
 }
-"""Table 1 of Yan et al., ISBI 2019: AUPR on IDRiD's 27 test photographs, rows as named there."""
+"""Table 1 of Yan et al., ISBI 2019: AUPR on IDRiD's test part, rows as named there."""
 
 TEST_PHOTOGRAPHS = 27
 """Number of photographs in IDRiD's test part."""
@@ -42,6 +42,8 @@ REGIONS = {
 def report(outcomes: Mapping[str, LesionOutcome], spec: EvaluationSpec, info: EvaluationInfo) -> bytes:
     """Return report.html."""
     figures: dict[str, Figures] = {lesion: to_json(outcome.figures) for lesion, outcome in outcomes.items()}
+    described = {lesion.code: lesion for lesion in info.lesions}
+    lesions = [described[code] for code in outcomes]
     previously_seen = info.previously_seen
     page = templates.render(
         "foveate.evaluation",
@@ -57,25 +59,28 @@ def report(outcomes: Mapping[str, LesionOutcome], spec: EvaluationSpec, info: Ev
         info=info,
         resamples=spec.resamples,
         seed=spec.seed,
-        names={lesion.code: lesion.name for lesion in lesions.of(list(outcomes))},
+        names={lesion.code: lesion.name for lesion in lesions},
         figures=figures,
-        paper=_paper(figures, spec, info),
-        sections=[
-            _section(lesion, figures[lesion.code], outcomes[lesion.code])
-            for lesion in lesions.of(list(outcomes))
+        paper=_paper(lesions, spec, info),
+        sections=[_section(lesion, figures[lesion.code], outcomes[lesion.code]) for lesion in lesions],
+        photographs=[
+            (name, [by_lesion.get(code) for code in outcomes])
+            for name, by_lesion in case_rows(outcomes, spec)
         ],
-        photographs=_photograph_rows(outcomes, spec),
         fixed=_fixed,
         quantity=quantity,
     )
     return page.encode("utf-8", "backslashreplace")
 
 
-def _paper(figures: Mapping[str, Figures], spec: EvaluationSpec, info: EvaluationInfo) -> dict[str, object]:
-    """Return which lesions the paper's Table 1 also has, and whether the photographs are the same."""
-    row = next(iter(PAPER.values()))
+def _paper(lesions: Sequence[Lesion], spec: EvaluationSpec, info: EvaluationInfo) -> dict[str, object]:
+    """Return which lesions the paper's Table 1 also has, and whether the photographs are the same.
+
+    A lesion is the paper's if code and name are: a set of another task may use the same codes.
+    """
+    names = {lesion.code: lesion.name.casefold() for lesion in lesions}
     return {
-        "lesions": [lesion for lesion in row if lesion in figures],
+        "lesions": [lesion.code for lesion in RETINOPATHY if names.get(lesion.code) == lesion.name],
         "rows": PAPER,
         "is_same_set": (info.layout, info.split, len(spec.cases)) == ("idrid", "test", TEST_PHOTOGRAPHS),
         "photographs": len(spec.cases),
@@ -112,25 +117,6 @@ def _picture(picture: Picture, rank: str) -> dict[str, object]:
 
 def _data_url(jpeg: bytes) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
-
-
-def _photograph_rows(
-    outcomes: Mapping[str, LesionOutcome], spec: EvaluationSpec
-) -> list[tuple[str, list[dict[str, object] | None]]]:
-    """Return each photograph's name and its own figures for each lesion, None where it is not annotated."""
-    measures = {
-        lesion: {case.photograph: case for case in outcome.each} for lesion, outcome in outcomes.items()
-    }
-    return [
-        (
-            case.name,
-            [
-                case_figures(by_name[case.name], spec.thresholds[lesion]) if case.name in by_name else None
-                for lesion, by_name in measures.items()
-            ],
-        )
-        for case in spec.cases
-    ]
 
 
 def _fixed(value: float | None, places: int = 3) -> str:

@@ -9,6 +9,7 @@ Shape letters: P photographs, R draws, C columns.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -50,12 +51,8 @@ def compute(
         "aupr_mean_over_photographs": {
             name: _mean([measures.areas[name] for measures in each], draws) for name in ESTIMATOR_NAMES
         },
-        "dice": metrics.estimate(
-            confusion, metrics.dice_scores, draws, "no pixel is lesion and none is marked"
-        ),
-        "iou": metrics.estimate(
-            confusion, metrics.iou_scores, draws, "no pixel is lesion and none is marked"
-        ),
+        "dice": _overlap(confusion, metrics.dice_scores, draws),
+        "iou": _overlap(confusion, metrics.iou_scores, draws),
         "dice_mean_over_photographs": _mean([_dice(measures) for measures in each], draws),
         "detection": {matching: _detection(each, matching, threshold, draws) for matching in MATCHINGS},
         "image_auc": _image_auc(each, draws),
@@ -88,6 +85,19 @@ def _areas(each: Sequence[Measures], pooled: PixelCounts, draws: Int64[np.ndarra
             np.stack([measures.coarse for measures in each]), metrics.coarse_11_areas, draws, ABSENT
         ),
     }
+
+
+def _overlap(
+    confusion: Float64[np.ndarray, "P 3"], statistic: Statistic, draws: Int64[np.ndarray, "R P"]
+) -> Estimate:
+    """Return Dice or IoU of the pooled pixels; an interval needs two photographs that have the lesion.
+
+    Without a lesion pixel both are 0, not undefined, so `metrics.estimate` cannot tell that they depend on a
+    single photograph.
+    """
+    overlap = metrics.estimate(confusion, statistic, draws, "no pixel is lesion and none is marked")
+    with_lesion = np.count_nonzero(confusion[:, 0] + confusion[:, 2])
+    return overlap if with_lesion > 1 else replace(overlap, low=None, high=None)
 
 
 def _mean(values: Sequence[float | None], draws: Int64[np.ndarray, "R P"]) -> Estimate:

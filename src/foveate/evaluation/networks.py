@@ -74,7 +74,7 @@ class LocalEngine:
 Row = Literal["GlobalNet", "LocalNet", "fused"]
 """A row of the paper's Table 1."""
 
-ROWS: Mapping[Row, Callable[..., Engine]] = MappingProxyType(
+ROW_ENGINES: Mapping[Row, Callable[..., Engine]] = MappingProxyType(
     {"GlobalNet": CoarseEngine, "LocalNet": LocalEngine, "fused": TorchEngine}
 )
 """Row -> the class of its engine, which is constructed from a network."""

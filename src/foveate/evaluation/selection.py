@@ -151,7 +151,7 @@ class PreviouslySeen:
     """Numbers of scored photographs that were used to make a model, according to their names."""
 
     in_training: int
-    """Photographs that it was trained on."""
+    """Photographs that it was trained on, those of healthy eyes included."""
     in_threshold_selection: int
     """Photographs that its thresholds were chosen on."""
 
@@ -190,10 +190,10 @@ def previously_seen(cases: Sequence[Case], package: Package | None) -> Previousl
     if package is None:
         return None
     stated = training_statement.read(package.manifest.get("training"))
-    if not stated.photographs:
+    if not stated.trained_on:
         return None
     names = {nfc(case.name) for case in cases}
     return PreviouslySeen(
-        in_training=len(names.intersection(stated.photographs)),
+        in_training=len(names.intersection(stated.trained_on)),
         in_threshold_selection=len(names.intersection(stated.scored)),
     )

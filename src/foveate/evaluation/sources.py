@@ -30,6 +30,7 @@ from foveate.datasets import Case, is_annotated
 from foveate.engines import Engine
 from foveate.errors import DatasetError, is_out_of_memory, one_line
 from foveate.geometry import canvas, field_of_view, stitching
+from foveate.inference import prepared_canvas
 from foveate.inference.pipeline import Segmentation, segment
 from foveate.inference.prepared_canvas import find_field, find_frame
 from foveate.inference.settings import FieldChoice, Settings
@@ -190,13 +191,10 @@ def read_map(path: Path, shape: tuple[int, int]) -> StoredMap:
         raise DatasetError(
             f"{display_path(path)}: the map is {stored.dtype}; write uint8 or uint16, or floating point"
         )
-    if stored.dtype.kind == "f":
-        low, high = float(stored.min()), float(stored.max())
-        if not (low >= 0 and high <= 1):  # NaN fails both
-            raise DatasetError(
-                f"{display_path(path)}: the map has values from {low:g} to {high:g}; write probabilities "
-                "from 0 to 1"
-            )
+    if stored.dtype.kind == "f" and (fault := metrics.thresholds.range_fault(stored)):
+        raise DatasetError(
+            f"{display_path(path)}: the map has {fault}; write probabilities, clipped to 0 to 1"
+        )
     return stored
 
 
@@ -325,13 +323,10 @@ class _MapFolder:
 
 def _seams(segmentation: Segmentation, lesion: str) -> Float64[np.ndarray, " 4"]:
     """Measure the jumps of a map at the borders of windows, on the canvas and inside the field."""
-    probabilities = segmentation.probabilities
-    shape = probabilities.frame.shape
+    probabilities, tiling = segmentation.probabilities, segmentation.tiling
     levels = probabilities.maps[probabilities.lesions.index(lesion)]
-    box = probabilities.frame.box
-    inside = field_of_view.mask(segmentation.field, box)
-    within = canvas.resample(inside.astype(np.uint8), shape) > 0
-    return metrics.seams.table_row(levels, within, segmentation.tiling.corners, segmentation.tiling.window)
+    inside = prepared_canvas.inside(segmentation.field, probabilities.frame)
+    return metrics.seams.table_row(levels, inside, tiling.corners, tiling.window)
 
 
 def _by(shape: tuple[int, ...]) -> str:

@@ -11,7 +11,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from foveate import metrics
@@ -20,6 +20,7 @@ from foveate.evaluation.evaluate import EvaluationSpec, LesionOutcome
 from foveate.evaluation.lesion_metrics import Tree
 from foveate.evaluation.measures import Measures, search_thresholds
 from foveate.evaluation.selection import PreviouslySeen
+from foveate.lesions import Lesion
 from foveate.metrics import Estimate
 from foveate.metrics.bootstrap import COVERAGE
 from foveate.version import version
@@ -39,6 +40,8 @@ class EvaluationInfo:
     """Name of the split, as the user gave it."""
     left_out: Mapping[str, str]
     """Lesion -> why it is not scored."""
+    lesions: Sequence[Lesion]
+    """All lesions of the layout, with its names and colours for them."""
     previously_seen: PreviouslySeen | None = None
     """Scored photographs used to make the model; None for maps, or if its manifest names no photographs."""
     engine: str | None = None
@@ -76,23 +79,23 @@ def metrics_json(outcomes: Mapping[str, LesionOutcome], spec: EvaluationSpec, in
         "places": metrics.thresholds.MAX_INDEX + 1,
         "lesions": {lesion: to_json(outcome.figures) for lesion, outcome in outcomes.items()},
         "left_out": dict(info.left_out),
-        "each": [
-            {
-                "photograph": case.name,
-                "lesions": {
-                    lesion: case_figures(measures, spec.thresholds[lesion])
-                    for lesion, outcome in outcomes.items()
-                    for measures in outcome.each
-                    if measures.photograph == case.name
-                },
-            }
-            for case in spec.cases
-        ],
+        "each": [{"photograph": name, "lesions": figures} for name, figures in case_rows(outcomes, spec)],
     }
     return utf8(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def case_figures(measures: Measures, threshold: float) -> dict[str, object]:
+def case_rows(
+    outcomes: Mapping[str, LesionOutcome], spec: EvaluationSpec
+) -> list[tuple[str, dict[str, dict[str, object]]]]:
+    """Return each photograph's name and its own figures, for the lesions that it was annotated for."""
+    figures: dict[str, dict[str, dict[str, object]]] = {case.name: {} for case in spec.cases}
+    for lesion, outcome in outcomes.items():
+        for measures in outcome.each:
+            figures[measures.photograph][lesion] = _case_figures(measures, spec.thresholds[lesion])
+    return [(case.name, figures[case.name]) for case in spec.cases]
+
+
+def _case_figures(measures: Measures, threshold: float) -> dict[str, object]:
     """Return the figures of a lesion in one photograph."""
     detection = measures.detection["one_pixel"]
     index = search_thresholds(threshold).index(threshold)

@@ -69,11 +69,6 @@ def to_canvas(points: Float64[np.ndarray, "P 2"], frame: Frame) -> Float64[np.nd
     return (points - (frame.box.top, frame.box.left)) * frame.scale
 
 
-def to_photograph(points: Float64[np.ndarray, "P 2"], frame: Frame) -> Float64[np.ndarray, "P 2"]:
-    """Map continuous (row, column) coordinates of the canvas to the photograph; it inverts `to_canvas`."""
-    return points / frame.scale + (frame.box.top, frame.box.left)
-
-
 def resample(picture: Num[np.ndarray, "H W ..."], shape: tuple[int, int]) -> Num[np.ndarray, "h w ..."]:
     """Resample a picture to a shape: by area averaging if it shrinks, by bilinear interpolation if it grows.
 

@@ -31,12 +31,12 @@ from foveate.engines.choice import EngineChoice, open_engine
 from foveate.engines.threads import available_processors
 from foveate.errors import OutputError, PhotographError, SettingError
 from foveate.geometry import canvas
-from foveate.inference import batch
+from foveate.inference import batch, photograph_job, targets
 from foveate.inference.batch import BatchJob, Progress, Report
 from foveate.inference.pipeline import Segmentation, segment
 from foveate.inference.settings import DEFAULTS, FieldChoice, Settings, check_settings
 from foveate.models import Package
-from foveate.paths import display_path, exists, valid_path
+from foveate.paths import display_path, valid_path
 from foveate.types import Decision, Field, LevelMap, Photograph, Region
 from foveate.writers import (
     DicomRequest,
@@ -122,7 +122,7 @@ class Model:
         resume: bool = False,
         workers: int = 1,
         objects: DicomRequest | None = None,
-        tell: Callable[[Progress], None] = lambda progress: None,
+        progress: Callable[[Progress], None] = lambda progress: None,
     ) -> Report:
         """Segment many photographs and write all results to a folder, as `foveate predict` does.
 
@@ -134,7 +134,7 @@ class Model:
             resume: continue the run that the folder holds.
             workers: number of photographs to process at the same time; they share the model's threads.
             objects: DICOM objects to write as well, for DICOM photographs.
-            tell: called with the progress of the run, each time it advances.
+            progress: called with the progress of the run, each time it advances.
 
         Raises:
             FoveateError: as in `batch.run`. A photograph that fails raises no error; the report lists it.
@@ -160,7 +160,7 @@ class Model:
                 resume=resume,
                 objects=objects,
             ),
-            tell,
+            progress,
         )
 
     def _worker_engines(self, workers: int) -> list[Engine]:
@@ -299,9 +299,9 @@ class Result:
                 `predict`. An earlier result of the photograph stays until all new files are on the disk.
         """
         segmentation, folder = self.segmentation, _local_folder(out)
-        _require_no_run(folder)
+        targets.require_no_run(folder)
         result_name = _result_name(segmentation.photograph, name)
-        request = batch.predict_request(
+        request = photograph_job.predict_request(
             result_name,
             segmentation.package,
             segmentation.engine,
@@ -321,12 +321,12 @@ class Result:
         with ExitStack() as lock:
 
             def claim_name() -> None:  # others may have written there while the files were made
-                _require_no_run(folder)  # a run is not waited for
+                targets.require_no_run(folder)  # a run is not waited for
                 lock.enter_context(atomic_files.exclusive(folder))
-                _require_no_run(folder)
+                targets.require_no_run(folder)
                 existing_rows()
 
-            row = batch.save(
+            row = photograph_job.save(
                 segmentation,
                 folder,
                 name=result_name,
@@ -342,7 +342,7 @@ class Result:
     def _as_written(self) -> writers.PhotographResult:
         """The result as files of the default format would hold it."""
         name = _own_name(self.segmentation.photograph) or "photograph"
-        return batch.photograph_result(self.segmentation, name=name)
+        return photograph_job.photograph_result(self.segmentation, name=name)
 
     @cached_property
     def _outlines(self) -> figures.ResultOutlines:
@@ -409,14 +409,6 @@ def _local_folder(out: str | Path) -> Path:
             f"{display_path(out)}: is no folder of this machine; give a path, or use predict --on local"
         )
     return Path(out)
-
-
-def _require_no_run(folder: Path) -> None:
-    """Raise OutputError if a folder holds a run: only its summary lists photographs that failed."""
-    if exists(folder / "run.json") or batch.holds_run_of_workers(folder):
-        raise OutputError(
-            f"{display_path(folder)}: holds a run of predict, which --resume continues; choose another folder"
-        )
 
 
 def _result_name(photograph: Photograph, name: str | None) -> str:

@@ -1,68 +1,55 @@
 """Segment many photographs, and write their results and a summary to a folder that a later run can resume.
 
-Knows:   the steps of each photograph, what a failure means for the others, and when a folder is free.
-Ignores: how a photograph is segmented, what the files contain, and how progress is displayed.
+Knows:   which photographs a run has, which earlier run it continues, and how far it is.
+Ignores: how a photograph is processed (`photograph_job`), and how progress is displayed.
 
 `resume` finishes an interrupted run. The folder is then the same as after an uninterrupted run, except for
 the times in run.json.
 """
 
-import errno
 import functools
 import itertools
 import math
 import os
 import time
-import traceback
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from threading import Lock
 from types import MappingProxyType
-from typing import Literal, get_args
 
 from foveate import atomic_files, photographs, writers
 from foveate.concurrency import OrderedPool
 from foveate.engines import Engine
-from foveate.errors import FoveateError, OutputError, PhotographError, is_out_of_memory
-from foveate.inference.pipeline import Segmentation, segment
+from foveate.errors import OutputError
+from foveate.inference import targets
+from foveate.inference.photograph_job import (
+    PHASES,
+    Outcome,
+    PhotographJob,
+    photograph_digest,
+    process_photograph,
+)
 from foveate.inference.settings import DEFAULTS, Settings, check_settings, lesion_decisions
 from foveate.models import Package
-from foveate.paths import display_path, exists, file_digest, is_file, real_path
+from foveate.paths import display_path, real_path
 from foveate.photographs import PhotographFile, PhotographFiles
 from foveate.wording import quantity
 from foveate.writers import (
     DicomRequest,
     MapFormat,
-    PhotographResult,
     PredictRequest,
     PredictRun,
-    Provenance,
     SummaryRow,
     dicom_extra,
-    maps,
-    result_paths,
+    existing_results,
 )
-
-RESULTS = (*result_paths.FOLDERS, "summary.csv", "index.html", "run.json")
-"""The folders and files that a run writes to its output folder; a folder that holds none of them is free."""
-
-Phase = Literal["reading", "inference", "writing"]
-"""The steps of a photograph, in this order."""
-
-PHASES: tuple[Phase, ...] = get_args(Phase)
-
-KEPT = "its earlier result is kept"
-"""End of the error of a photograph that failed, if the folder still holds a result that may be right."""
 
 RENAMED_CHECKED = 20
 """Number of results, and of photographs for each, that are compared to explain why a run does not match a
 folder. Our choice."""
-
-DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
-"""Operating system errors that every later photograph would also cause: the run stops."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,6 +74,22 @@ class BatchJob:
     """Continue the run that the folder holds: results that a new run would reproduce are kept."""
     objects: DicomRequest | None = None
     """DICOM objects to write as well."""
+
+    @property
+    def photograph_job(self) -> PhotographJob:
+        """How each photograph is processed."""
+        return PhotographJob(
+            out=self.out,
+            package=self.package,
+            settings=self.settings,
+            format=self.format,
+            resume=self.resume,
+            objects=self.objects,
+        )
+
+    def request(self, name: str) -> PredictRequest:
+        """Return the request for the photograph of a name."""
+        return self.photograph_job.request(name, self.engine.label)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,22 +135,7 @@ class Report:
         return tuple(row for row in self.rows if row.status == "failed")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
-    """The outcome of one photograph."""
-
-    row: SummaryRow
-    is_reused: bool = False
-    """Whether an earlier run had finished it."""
-    stop: Exception | None = None
-    """The error that prevents all other photographs from being processed; None if there is no such error."""
-    error_type: str = ""
-    """Name of the error's class, if it failed."""
-    seconds: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
-    """Phase -> seconds, for the phases that the photograph reached."""
-
-
-def run(job: BatchJob, tell: Callable[[Progress], None] = lambda progress: None) -> Report:
+def run(job: BatchJob, progress: Callable[[Progress], None] = lambda progress: None) -> Report:
     """Segment many photographs and write their results.
 
     A photograph that fails is listed with its error, and the run continues with the others. If the run ends
@@ -156,7 +144,7 @@ def run(job: BatchJob, tell: Callable[[Progress], None] = lambda progress: None)
 
     Args:
         job: the photographs, the model and the output folder.
-        tell: called with the progress of the run, each time it advances.
+        progress: called with the progress of the run, each time it advances.
 
     Raises:
         PhotographError: the paths name no photograph.
@@ -166,17 +154,17 @@ def run(job: BatchJob, tell: Callable[[Progress], None] = lambda progress: None)
             full.
     """
     check_settings(job.package, job.settings)  # fail now rather than at the first photograph
-    _request(job, "")
+    job.request("")
     if job.objects is not None:
         dicom_extra.load_writer()  # for the same reason
     files = _list_photographs(job)
     with atomic_files.reserve(job.out) as leftover_age:
         _require_free(job, files)
         writers.prepare(job.out, min_age=leftover_age)
-        return _process_all(job, files, tell)
+        return _process_all(job, files, progress)
 
 
-def _process_all(job: BatchJob, files: PhotographFiles, tell: Callable[[Progress], None]) -> Report:
+def _process_all(job: BatchJob, files: PhotographFiles, progress: Callable[[Progress], None]) -> Report:
     """Process the photographs of a run in a folder that is prepared and reserved for it."""
     started, clock = datetime.now(UTC), time.monotonic()
     outcomes: list[Outcome] = []
@@ -185,15 +173,18 @@ def _process_all(job: BatchJob, files: PhotographFiles, tell: Callable[[Progress
         return _report(job, outcomes, files, time.monotonic() - clock)
 
     _begin_folder(job, _run_record(job, report(), started))
-    tracker = _ProgressTracker(tell=tell, total=len(files.photographs))
+    tracker = _ProgressTracker(progress, total=len(files.photographs))
     replaced: dict[str, tuple[str, ...]] = {}
+    photograph_job = job.photograph_job
     pool: OrderedPool[PhotographFile, Engine, Outcome] = OrderedPool(
-        lambda file, engine: process_photograph(job, engine, file, tracker.callback(file.name, pool.check)),
+        lambda file, engine: process_photograph(
+            photograph_job, engine, file, tracker.callback(file.name, pool.check)
+        ),
         [job.engine, *job.more_engines],
     )
     try:
         if job.resume and (notice := _repeat_notice(job, files, replaced)):
-            tell(Progress(done=0, total=len(files.photographs), share=0.0, name="", notice=notice))
+            progress(Progress(done=0, total=len(files.photographs), share=0.0, name="", notice=notice))
         for outcome in pool.results(files.photographs):
             outcomes.append(outcome)
             if outcome.stop is not None:
@@ -204,155 +195,6 @@ def _process_all(job: BatchJob, files: PhotographFiles, tell: Callable[[Progress
         record = _run_record(job, report(), started)
         _finish_folder(job, replace(record, rows=_all_rows(job, files, record.rows, replaced)))
     return report()
-
-
-def process_photograph(
-    job: BatchJob, engine: Engine, file: PhotographFile, progress: Callable[[float], None]
-) -> Outcome:
-    """Read and segment one photograph and write its results, unless an earlier run already did.
-
-    A failure is returned as a row of the summary. No file of a failed photograph remains, except for an
-    earlier result that may still be right: it is removed only when all new files are ready to replace it, or
-    if the photograph fails and its content is no longer that of the result.
-
-    Args:
-        job: the model, the settings and the output folder; its paths are not used.
-        engine: an engine of the job's package.
-        file: the photograph.
-        progress: called with the completed share, 0 to 1. An exception that it raises ends the photograph and
-            reaches the caller.
-    """
-    clock = _PhaseClock()
-    try:
-        earlier = _earlier_result(job, file)
-    except Exception as error:  # such as JSON that may not be read: nothing is removed
-        return _failure(file, error, clock)
-    if earlier.row is not None:
-        return Outcome(row=earlier.row, is_reused=True)
-    try:
-        with clock.phase("reading"):
-            photograph = photographs.read(file.path, frame=file.frame)
-            dicom_extra.require_source(photograph, _request(job, file.name))
-        with clock.phase("inference"):
-            segmentation = segment(
-                photograph, job.package, engine, job.settings, progress=_propagating(progress)
-            )
-        with clock.phase("writing"):
-            row = save(segmentation, job.out, name=file.name, format=job.format, objects=job.objects)
-        return Outcome(row=row, seconds=clock.seconds)
-    except _CallbackError as error:
-        raise error.cause from None
-    except Exception as error:  # a bug that one photograph triggers fails only that photograph
-        is_kept = earlier.may_be_right and _has_result(job, file)
-        if not is_kept:
-            with suppress(OutputError):  # what cannot be removed may be why it failed: the others are done
-                _clear(job, file)
-        return _failure(file, error, clock, is_kept=is_kept)
-
-
-class _CallbackError(BaseException):
-    """An error of the caller's progress function, on its way back to the caller."""
-
-    def __init__(self, cause: Exception) -> None:
-        super().__init__()
-        self.cause = cause
-
-
-def _propagating(progress: Callable[[float], None]) -> Callable[[float], None]:
-    """Return a wrapper that distinguishes the function's errors from those of the photograph."""
-
-    def call(share: float) -> None:
-        try:
-            progress(share)
-        except Exception as error:
-            raise _CallbackError(error) from error
-
-    return call
-
-
-def predict_request(
-    name: str,
-    package: Package,
-    engine: str,
-    settings: Settings,
-    format: MapFormat,
-    *,
-    objects: DicomRequest | None = None,
-) -> PredictRequest:
-    """Return the request for one photograph: everything that decides its files, and nothing else.
-
-    Args:
-        name: the photograph's name in tables and in file names: a relative path with '/'.
-        package: the model.
-        engine: `Engine.label`; the request states it because two engines round differently.
-        settings: the user's settings.
-        format: file format of the probability maps.
-        objects: DICOM objects to write as well.
-
-    Raises:
-        LesionError, SettingError: the settings do not fit the model, or there is no such format.
-    """
-    maps.max_level(format)
-    decisions = lesion_decisions(package, settings)
-    return PredictRequest(
-        name=name,
-        provenance=Provenance(name=package.name, version=package.version, digest=package.digest),
-        settings={
-            "region": settings.part or package.contract.part,
-            "field": settings.field if isinstance(settings.field, str) else list(settings.field),
-            "lesions": list(decisions),
-            "thresholds": {code: decision.threshold for code, decision in decisions.items()},
-            "engine": engine,
-            "effort": settings.effort,
-        },
-        format=format,
-        objects=objects,
-    )
-
-
-def photograph_result(
-    segmentation: Segmentation, *, name: str, format: MapFormat = "png", objects: DicomRequest | None = None
-) -> PhotographResult:
-    """Convert a segmentation to the value that the writers receive."""
-    request = predict_request(
-        name, segmentation.package, segmentation.engine, segmentation.settings, format, objects=objects
-    )
-    return PhotographResult(
-        request=request,
-        photograph=segmentation.photograph,
-        field=segmentation.field,
-        probabilities=segmentation.probabilities,
-        decisions=segmentation.decisions,
-        quality=segmentation.quality,
-    )
-
-
-def save(
-    segmentation: Segmentation,
-    out: Path,
-    *,
-    name: str,
-    format: MapFormat = "png",
-    objects: DicomRequest | None = None,
-    before_renaming: Callable[[], None] = lambda: None,
-) -> SummaryRow:
-    """Write all files of one photograph, but not the summary and the page of the whole folder.
-
-    An earlier result of the same name stays until all new files are on the disk. `before_renaming` is called
-    then, as in `writers.write`.
-
-    Raises:
-        OutputError: a file cannot be written.
-        PhotographError: a DICOM object cannot be made.
-    """
-    result = photograph_result(segmentation, name=name, format=format, objects=objects)
-    lesions = segmentation.package.contract.lesions
-    return writers.write(out, result, lesions, before_renaming=before_renaming)
-
-
-def holds_run_of_workers(out: Path) -> bool:
-    """Return whether a folder holds a run of `predict --on`, which writes run.json only at its end."""
-    return photographs.is_result_file(out, "manifest/order.json")
 
 
 def _list_photographs(job: BatchJob) -> PhotographFiles:
@@ -378,28 +220,7 @@ def _require_free(job: BatchJob, files: PhotographFiles) -> None:
     An earlier run is continued only on request, and only if this run has all of its photographs. The results
     of any other photograph would remain, made with unknown settings and listed in no table.
     """
-    present = [name for name in RESULTS if exists(job.out / name)]
-    if "run.json" not in present and holds_run_of_workers(job.out):
-        raise OutputError(
-            f"{display_path(job.out)}: holds an unfinished run of workers; resume it with --on and --resume, "
-            "or choose another --out"
-        )
-    if not present:
-        return
-    if "run.json" not in present:  # it is the first file that a run writes
-        raise OutputError(
-            f"{display_path(job.out)}: already contains {present[0]} but no run.json, so there is no run to "
-            "--resume; choose another --out"
-        )
-    if not photographs.is_result_file(job.out, "run.json"):
-        raise OutputError(
-            f"{display_path(job.out)}: already contains run.json of another program; choose another --out"
-        )
-    if not job.resume:
-        raise OutputError(
-            f"{display_path(job.out)}: already contains {present[0]}; continue that run with --resume, or "
-            "choose another --out"
-        )
+    targets.require_free_folder(job.out, resume=job.resume)
     foreign = sorted(_finished_names(job.out) - {file.name for file in files.photographs})
     renamed = _renamed_photograph(job, files, foreign)
     if renamed is not None:
@@ -437,9 +258,9 @@ def _renamed_photograph(
             for file in files.photographs
             if last in {photographs.without_suffix(file.path.name), file.path.stem, file.path.name}
         ]
-        digest = writers.stored_digest(job.out, name) if candidates else None
+        stored = existing_results.load(job.out, name) if candidates else None
         for file in candidates[:RENAMED_CHECKED]:
-            if photograph_digest(file.path) == digest:
+            if stored is not None and photograph_digest(file.path) == stored.row.digest:
                 return name, file
     return None
 
@@ -452,17 +273,38 @@ def _repeat_notice(job: BatchJob, files: PhotographFiles, replaced: dict[str, tu
         files: its photographs.
         replaced: gains the names of the photographs whose results will be replaced, each with the reasons.
     """
-    request = _request(job, "")
+    request = job.request("")
     digest_of = functools.cache(photograph_digest)  # frames of one DICOM object share their file
     for file in files.photographs:
-        photograph = replace(request, name=file.name)
-        reasons = writers.differences(job.out, photograph, functools.partial(digest_of, file.path))
+        digest = functools.partial(digest_of, file.path)
+        reasons = _repeat_reasons(job.out, replace(request, name=file.name), digest)
         if reasons:
             replaced[file.name] = reasons
     if not replaced:
         return ""
     words = ", ".join(dict.fromkeys(itertools.chain.from_iterable(replaced.values())))
     return f"{quantity(len(replaced), 'photograph')} of the earlier run computed again, because of {words}"
+
+
+def _repeat_reasons(
+    out: Path, request: PredictRequest, photograph_digest: Callable[[], str | None]
+) -> tuple[str, ...]:
+    """Return why an earlier result of a photograph will be replaced; nothing if there is none, or it is kept.
+
+    Args:
+        out: the output folder.
+        request: the current request.
+        photograph_digest: returns the current SHA-256 of the photograph, or None if it cannot be read; only
+            called where the request does not differ.
+    """
+    stored = existing_results.load(out, request.name)
+    if stored is None:
+        return ()
+    if reasons := stored.differences(request):
+        return reasons
+    if photograph_digest() not in (None, stored.row.digest):
+        return ("changed content of the photograph",)
+    return () if stored.is_complete(out, request) else ("missing result files",)
 
 
 def _finished_names(out: Path) -> set[str]:
@@ -474,8 +316,8 @@ def _finished_names(out: Path) -> set[str]:
 class _ProgressTracker:
     """Adds up the progress of photographs that are processed at the same time."""
 
-    def __init__(self, tell: Callable[[Progress], None], total: int) -> None:
-        self._tell = tell
+    def __init__(self, progress: Callable[[Progress], None], total: int) -> None:
+        self._progress = progress
         self._total = total
         self._done = 0
         self._shares: dict[str, float] = {}
@@ -506,113 +348,7 @@ class _ProgressTracker:
 
     def _publish(self, name: str, row: SummaryRow | None = None) -> None:
         share = math.fsum(self._shares.values())
-        self._tell(Progress(done=self._done, total=self._total, share=share, name=name, row=row))
-
-
-class _PhaseClock:
-    """Measures how long each phase of one photograph takes."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def phase(self, phase: Phase) -> Iterator[None]:
-        """Measure the time of the block."""
-        start = time.monotonic()
-        try:
-            yield
-        finally:
-            self.seconds[phase] = time.monotonic() - start
-
-
-def is_disk_error(error: Exception) -> bool:
-    """Return whether the operating system reported an error that every later photograph would also cause."""
-    return isinstance(error, OutputError) and error.errno in DISK_ERRORS
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _EarlierResult:
-    """What the output folder holds of a photograph before it is processed."""
-
-    row: SummaryRow | None = None
-    """Its row, if a new run would only reproduce the result."""
-    may_be_right: bool = False
-    """Whether there is a result that is not known to be of other content than the photograph has now."""
-
-
-def _earlier_result(job: BatchJob, file: PhotographFile) -> _EarlierResult:
-    """Return what an earlier run has left of a photograph; nothing unless the run continues another."""
-    if not job.resume:
-        return _EarlierResult()
-    digest = photograph_digest(file.path)
-    row = None if digest is None else writers.reusable_row(job.out, _request(job, file.name), digest)
-    stored = writers.stored_digest(job.out, file.name)
-    return _EarlierResult(row=row, may_be_right=stored is not None and digest in (None, stored))
-
-
-def _has_result(job: BatchJob, file: PhotographFile) -> bool:
-    """Return whether the folder holds a complete result of a photograph."""
-    with suppress(OutputError):  # JSON that may not be read
-        return writers.stored_digest(job.out, file.name) is not None
-    return False
-
-
-def photograph_digest(photograph: Path) -> str | None:
-    """Return the SHA-256 of a photograph; None if it cannot be read, which reading it reports."""
-    try:
-        return file_digest(photograph) if is_file(photograph) else None
-    except OSError:
-        return None
-
-
-def _request(job: BatchJob, name: str) -> PredictRequest:
-    """Return the request for one photograph of a run."""
-    return predict_request(name, job.package, job.engine.label, job.settings, job.format, objects=job.objects)
-
-
-def _clear(job: BatchJob, file: PhotographFile) -> None:
-    """Remove all existing results of a photograph, including those of lesions that are not reported now."""
-    writers.clear(job.out, file.name, job.package.contract.lesions)
-
-
-def _failure(file: PhotographFile, error: Exception, clock: _PhaseClock, *, is_kept: bool = False) -> Outcome:
-    """Return the outcome of a photograph that failed.
-
-    Args:
-        file: the photograph.
-        error: why it failed.
-        clock: of the phases that it reached.
-        is_kept: whether its earlier result is still in the folder.
-    """
-    line = _error_line(file, error)
-    row = SummaryRow(name=file.name, status="failed", error=f"{line}; {KEPT}" if is_kept else line)
-    return Outcome(
-        row=row,
-        stop=error if is_disk_error(error) else None,
-        error_type=type(error).__name__,
-        seconds=clock.seconds,
-    )
-
-
-def _error_line(file: PhotographFile, error: Exception) -> str:
-    """Return one line that says which photograph failed, why, and what to do."""
-    if isinstance(error, PhotographError):  # its message already names the file
-        return str(error)
-    line = str(error) if isinstance(error, FoveateError) else describe_unexpected(error)
-    return f"{display_path(file.path)}: {line}"
-
-
-def describe_unexpected(error: Exception) -> str:
-    """Return one line about an error that is not a FoveateError: memory ran out, or there is a bug.
-
-    The line about a bug names the class, the place in the code and the message.
-    """
-    if is_out_of_memory(error):
-        return "not enough memory to process it; free some memory, or scale the photograph down"
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    message = " ".join(str(error).split())
-    place = f"{Path(frame.filename).name}:{frame.lineno}"
-    return f"{type(error).__name__} in {place}: {message}; please report this"
+        self._progress(Progress(done=self._done, total=self._total, share=share, name=name, row=row))
 
 
 def _begin_folder(job: BatchJob, run: PredictRun) -> None:
@@ -658,19 +394,27 @@ def _all_rows(
         rows: of the photographs that the run reached.
         replaced: names of the photographs whose earlier results are known to differ.
     """
-    request, present = _request(job, ""), {row.name: row for row in rows}
+    request, present = job.request(""), {row.name: row for row in rows}
     for file in files.photographs if job.resume else ():
         if file.name not in present and file.name not in replaced:
             with suppress(OutputError):  # JSON that may not be read must not hide why the run ends
-                row = writers.stored_row(job.out, replace(request, name=file.name))
+                row = _stored_row(job.out, replace(request, name=file.name))
                 if row is not None:
                     present[file.name] = row
     return tuple(present[file.name] for file in files.photographs if file.name in present)
 
 
+def _stored_row(out: Path, request: PredictRequest) -> SummaryRow | None:
+    """Return the row of an earlier result of the same request, all of whose files exist, or None."""
+    stored = existing_results.load(out, request.name)
+    if stored is None or not stored.matches(request, stored.row.digest):
+        return None
+    return stored.row if stored.is_complete(out, request) else None
+
+
 def _run_record(job: BatchJob, report: Report, started: datetime) -> PredictRun:
     """Return the content of run.json."""
-    request = _request(job, "")
+    request = job.request("")
     return PredictRun(
         started=started,
         seconds=report.seconds,

@@ -75,14 +75,23 @@ def prepare_canvas(
         GeometryError: the photograph is smaller than the part, or the canvas would be too large.
     """
     field, frame = find_frame(photograph, contract, field_choice=field_choice, part=part)
-    inside = field_of_view.mask(_to_canvas(field, frame), Box.whole(frame.shape))
     return PreparedCanvas(
         contract=contract,
         field=field,
         frame=frame,
         unpadded=canvas.extract_canvas(photograph.pixels, frame),
-        inside=_pad(inside, contract.step),
+        inside=_pad(inside(field, frame), contract.step),
     )
+
+
+def inside(field: Field, frame: Frame) -> Bool[np.ndarray, "h w"]:
+    """Return which pixels of the canvas are in the field, without padding.
+
+    Args:
+        field: the field of view, photograph px.
+        frame: position and scale of the canvas in the photograph.
+    """
+    return field_of_view.mask(_to_canvas(field, frame), Box.whole(frame.shape))
 
 
 def find_frame(

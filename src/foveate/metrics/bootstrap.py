@@ -128,22 +128,22 @@ def paired_interval(
 
     Args:
         first: summands of the first system, one row for each photograph.
-        second: summands of the second system, for the same photographs in the same order.
+        second: summands of the second system, for the same photographs in the same order. It may have other
+            columns, such as other bins from `interval_table`.
         statistic: the score as a function of the sums.
         resamples: number of bootstrap samples.
         seed: seed of the random numbers.
 
     Raises:
-        GeometryError: the two tables differ in shape, or there is no photograph.
+        GeometryError: the numbers of photographs differ, or there is no photograph.
         SettingError: fewer than one sample is asked for.
 
     Source: paired percentile bootstrap, Efron and Tibshirani 1993, chapter 16.
     """
-    if first.shape != second.shape:
+    if len(first) != len(second):
         raise GeometryError(
-            f"the first system has {quantity(first.shape[0], 'photograph')} and "
-            f"{quantity(first.shape[1], 'column')}, the second {second.shape[0]} and {second.shape[1]}; "
-            "compare both on the same photographs"
+            f"the first system has {quantity(len(first), 'photograph')}, the second {len(second):,}; compare "
+            "both on the same photographs"
         )
     draws = resample_photographs(len(first), resamples, seed)
     # The scores of all photographs, without resampling; their difference is the estimate.

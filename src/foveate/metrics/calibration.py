@@ -17,7 +17,7 @@ from jaxtyping import Float64, Int64
 from foveate.errors import SettingError
 from foveate.metrics.bootstrap import divide_or_nan
 from foveate.metrics.counts import PixelCounts, pool
-from foveate.metrics.thresholds import MAX_INDEX
+from foveate.metrics.thresholds import MAX_INDEX, require_map
 
 EDGES: Int64[np.ndarray, " G"] = np.arange(10) * (MAX_INDEX // 10)
 """Lower edges of the ten reliability bins, which are of equal width; the last bin includes 1."""
@@ -93,7 +93,12 @@ class PlattScaling:
         return PixelCounts(positives=counts.positives, negatives=counts.negatives, bin_edges=edges)
 
     def __call__(self, probabilities: Float64[np.ndarray, " N"]) -> Float64[np.ndarray, " N"]:
-        """Scale probabilities in [0, 1]; 0 and 1 stay the same."""
+        """Scale probabilities in [0, 1]; 0 and 1 stay the same.
+
+        Raises:
+            GeometryError: a value is not in [0, 1].
+        """
+        require_map(probabilities)
         with np.errstate(divide="ignore"):  # the logits of 0 and 1 are infinite
             logits = np.log(probabilities) - np.log1p(-probabilities)
         return _sigmoid(self.slope * logits + self.shift)

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from foveate.errors import GeometryError
+from foveate.errors import GeometryError, SettingError
 from foveate.metrics import thresholds
+from foveate.metrics.arguments import require_booleans
 from foveate.metrics.thresholds import MAX_INDEX, STEPS, StoredMap
 
 ROWS = 512
@@ -57,7 +58,15 @@ class PixelCounts:
         """Return the true and the false positives of each threshold, which is an index on the grid.
 
         At a threshold above `MAX_INDEX` there are none.
+
+        Raises:
+            SettingError: the thresholds are no whole numbers.
         """
+        if thresholds.dtype.kind not in "iu":
+            raise SettingError(
+                f"the thresholds are {thresholds.dtype}; give indices on the grid, from "
+                "metrics.thresholds.to_index"
+            )
         first = np.searchsorted(self.bin_edges, thresholds)
         return _sums_from(self.positives, first), _sums_from(self.negatives, first)
 
@@ -102,7 +111,14 @@ def histogram(
         stored: the map as it is stored: levels, or probabilities in [0, 1].
         truth: mask of the lesion pixels.
         inside: mask of the pixels that are scored; None scores all of them.
+
+    Raises:
+        GeometryError: a mask is not Boolean or not of the map's shape, no map has this dtype, or a scored
+            pixel of a float map is not in [0, 1].
     """
+    require_booleans(truth, "truth", stored.shape)
+    if inside is not None:
+        require_booleans(inside, "inside", stored.shape)
     bin_edges = thresholds.bin_edges(stored.dtype)
     total, positives = np.zeros_like(bin_edges), np.zeros_like(bin_edges)
     for top in range(0, len(stored), ROWS):

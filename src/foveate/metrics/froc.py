@@ -13,15 +13,18 @@ D strata of lesion diameter, P photographs, R bootstrap samples (pools of photog
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal, get_args
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float64, Int32, Int64
 
+from foveate.errors import SettingError
 from foveate.metrics import bootstrap, thresholds
+from foveate.metrics.arguments import require_booleans
 from foveate.metrics.bootstrap import COVERAGE, Estimate, Statistic, divide_or_nan
-from foveate.metrics.thresholds import StoredMap, lowest_stored
+from foveate.metrics.thresholds import StoredMap, lowest_stored, require_map
 
 Matching = Literal["one_pixel", "iou_0.2"]
 
@@ -95,7 +98,20 @@ def detect(
 
     Returns:
         The detections for each way of matching, with the strata of `DIAMETERS`.
+
+    Raises:
+        GeometryError: the truth is not Boolean or not of the map's shape, no map has this dtype, or a float
+            is not in [0, 1].
+        SettingError: there is no threshold, one is out of range, or they do not fall.
     """
+    require_booleans(truth, "truth", stored.shape)
+    require_map(stored)
+    is_falling = all(high >= low for high, low in pairwise(thresholds))
+    if not (thresholds and is_falling and all(0 < threshold <= 1 for threshold in thresholds)):
+        raise SettingError(
+            f"the thresholds are {', '.join(map(str, thresholds)) or 'missing'}; give probabilities above 0 "
+            "and up to 1, the highest first"
+        )
     _, lesion_labels, stats, _ = cv2.connectedComponentsWithStats(
         truth.view(np.uint8), connectivity=8, ltype=cv2.CV_32S
     )
@@ -302,7 +318,7 @@ def gain_at(
         in `estimate_at` for one of the systems.
 
     Raises:
-        GeometryError: the two tables differ in shape, or there is no photograph.
+        GeometryError: the numbers of photographs differ, or there is no photograph.
     """
     gain = bootstrap.paired_interval(first, second, sensitivity_at(rate))
     return _without_saturated(gain, [first, second], rate, bootstrap.resample_photographs(len(first)))

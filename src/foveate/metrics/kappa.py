@@ -6,6 +6,8 @@ Ignores: who the raters are, and what they rate.
 Source: Cohen, A coefficient of agreement for nominal scales, 1960, doi:10.1177/001316446002000104.
 """
 
+from foveate.errors import SettingError
+
 
 def cohen_kappa(both: int, first: int, second: int, neither: int) -> float | None:
     """Return Cohen's kappa, -1 to 1, of two raters who answer yes or no for the same items.
@@ -19,7 +21,14 @@ def cohen_kappa(both: int, first: int, second: int, neither: int) -> float | Non
     Returns:
         Kappa; None where it is undefined: there are no items, or both raters give one and the same answer
         to all of them.
+
+    Raises:
+        SettingError: a number is negative.
     """
+    if min(both, first, second, neither) < 0:
+        raise SettingError(
+            f"the numbers of items are {both}, {first}, {second} and {neither}; give none below 0"
+        )
     total = both + first + second + neither
     if not total:
         return None

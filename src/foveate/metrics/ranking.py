@@ -9,6 +9,8 @@ Shape letters: P photographs, R bootstrap samples.
 import numpy as np
 from jaxtyping import Bool, Float64
 
+from foveate.errors import SettingError
+from foveate.metrics.arguments import require_booleans
 from foveate.metrics.bootstrap import Statistic, divide_or_nan
 
 
@@ -19,8 +21,19 @@ def image_auc(scores: Float64[np.ndarray, " P"], has_lesion: Bool[np.ndarray, " 
     ties count half. Each row that the statistic takes holds a weight for every photograph, so the table of
     single photographs is an identity matrix. The result is NaN if either group is missing.
 
+    Args:
+        scores: score of each photograph, such as its highest probability.
+        has_lesion: whether each photograph has the lesion.
+
+    Raises:
+        GeometryError: `has_lesion` is not Boolean, or not as long as the scores.
+        SettingError: a score is not a number.
+
     Source: Hanley and McNeil 1982, doi:10.1148/radiology.143.1.7063747.
     """
+    require_booleans(has_lesion, "has_lesion", scores.shape)
+    if np.isnan(scores).any():
+        raise SettingError("a score is not a number; leave its photograph out, or score it anew")
     positive, negative = scores[has_lesion, np.newaxis], scores[~has_lesion]
     wins = (positive > negative) + 0.5 * (positive == negative)
 

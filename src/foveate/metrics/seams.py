@@ -9,6 +9,8 @@ Shape letters: h w canvas, N windows, B borders, R rows: pools of photographs.
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, UInt16
 
+from foveate.errors import GeometryError
+from foveate.metrics.arguments import require_booleans
 from foveate.metrics.bootstrap import divide_or_nan
 from foveate.metrics.thresholds import bin_edges
 
@@ -33,7 +35,13 @@ def table_row(
     Returns:
         The sum of the jumps across borders and the number of pixel pairs there, then both for the rest of the
         map. Jumps are differences of probability.
+
+    Raises:
+        GeometryError: the map is no map of whole numbers, or `inside` is not Boolean or not of its shape.
     """
+    if levels.dtype.kind == "f":
+        raise GeometryError(f"the map is {levels.dtype}; give levels, as uint8 or uint16")
+    require_booleans(inside, "inside", levels.shape)
     total = np.zeros(4)
     for axis, length in enumerate((side, side) if isinstance(side, int) else side):
         starts = np.unique(corners[:, axis])

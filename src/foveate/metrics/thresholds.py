@@ -42,8 +42,7 @@ def to_index(probability: float) -> int:
     Raises:
         SettingError: the probability is not in [0, 1].
     """
-    if not 0 <= probability <= 1:
-        raise SettingError(f"{probability:g} is not a probability; give a number from 0 to 1")
+    _require_probability(probability)
     steps = probability * STEPS
     return 2 * math.floor(steps) + (steps > math.floor(steps))
 
@@ -54,7 +53,12 @@ def to_probability(index: int) -> float:
 
 
 def to_indices(probabilities: Float[np.ndarray, " N"]) -> Int64[np.ndarray, " N"]:
-    """Return the index of each probability in [0, 1], computed in float64."""
+    """Return the index of each probability in [0, 1], computed in float64.
+
+    Raises:
+        GeometryError: a value is not in [0, 1].
+    """
+    require_map(probabilities)
     steps = probabilities.astype(np.float64) * STEPS
     whole = np.floor(steps)
     indices: Int64[np.ndarray, " N"] = 2 * whole.astype(np.int64) + (steps > whole)
@@ -67,16 +71,40 @@ def bin_edges(dtype: np.dtype) -> Int64[np.ndarray, " B"]:
     Raises:
         GeometryError: no map has this dtype.
     """
-    if dtype.kind == "f":
-        return np.arange(MAX_INDEX + 1)
-    levels = {np.dtype(bool): 1, np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}.get(dtype)
-    if levels is None:
-        raise GeometryError(f"the map is {dtype}; give uint8 or uint16, or floating point from 0 to 1")
+    levels = MAX_INDEX if dtype.kind == "f" else _highest_level(dtype)
     return np.arange(levels + 1) * (MAX_INDEX // levels)
 
 
+def require_map(stored: np.ndarray) -> None:
+    """Require an array to be a map: levels of a type that maps have, or floats in [0, 1].
+
+    Raises:
+        GeometryError: no map has this dtype, or a float is not in [0, 1].
+    """
+    if stored.dtype.kind != "f":
+        _highest_level(stored.dtype)
+    elif fault := range_fault(stored):
+        raise GeometryError(f"the map has {fault}; give probabilities, clipped to 0 to 1")
+
+
+def range_fault(values: Float[np.ndarray, "..."]) -> str:
+    """Return the range of floats that are not all in [0, 1], as 'values from 0.5 to 1.2'; empty if they are.
+
+    Both ends have all digits that tell them from 0 and 1.
+    """
+    if not values.size:
+        return ""
+    low, high = values.min(), values.max()
+    return "" if low >= 0 and high <= 1 else f"values from {low!s} to {high!s}"  # NaN fails both
+
+
 def binarise(stored: StoredMap, threshold: float) -> Bool[np.ndarray, "H W"]:
-    """Return a mask of the pixels whose probability is at least a threshold in [0, 1], exactly."""
+    """Return a mask of the pixels whose probability is at least a threshold in [0, 1], exactly.
+
+    Raises:
+        SettingError: the threshold is not in [0, 1].
+        GeometryError: no map has this dtype.
+    """
     lowest = lowest_stored(threshold, stored.dtype)
     if stored.dtype == np.bool_:
         return stored if lowest else np.ones_like(stored)
@@ -87,7 +115,23 @@ def lowest_stored(threshold: float, dtype: np.dtype) -> int | float:
     """Return the lowest value of a map of a dtype whose probability reaches a threshold in [0, 1], exactly.
 
     Thresholds with the same one give the same mask.
+
+    Raises:
+        SettingError: the threshold is not in [0, 1].
+        GeometryError: no map has this dtype.
     """
-    if dtype.kind == "f":
-        return threshold
-    return lowest_level(threshold, 1 if dtype == np.bool_ else int(np.iinfo(dtype).max))
+    _require_probability(threshold)
+    return threshold if dtype.kind == "f" else lowest_level(threshold, _highest_level(dtype))
+
+
+def _require_probability(value: float) -> None:
+    if not 0 <= value <= 1:
+        raise SettingError(f"{value:g} is not a probability; give a number from 0 to 1")
+
+
+def _highest_level(dtype: np.dtype) -> int:
+    """Return the level that is probability 1 in maps of a dtype that is not floating point."""
+    highest = {np.dtype(bool): 1, np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}.get(dtype)
+    if highest is None:
+        raise GeometryError(f"the map is {dtype}; give uint8 or uint16, or floating point from 0 to 1")
+    return highest

@@ -45,6 +45,11 @@ class TrainingStatement:
     scores: Mapping[str, StatedScore]
     """Lesion -> score of the fused network."""
 
+    @property
+    def trained_on(self) -> tuple[str, ...]:
+        """Names of all photographs that the network was trained on, those of healthy eyes included."""
+        return (*self.photographs, *self.healthy)
+
 
 def read(training: object) -> TrainingStatement:
     """Return what the value of 'training' in a manifest states."""

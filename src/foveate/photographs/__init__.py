@@ -50,6 +50,7 @@ from foveate.photographs._dicom_classes import FIRST_GROUP, MAX_FRAMES, PHOTOGRA
 from foveate.photographs._dicom_loader import load_reader
 from foveate.photographs._files import BIG_ENDIAN_BIGTIFF, open_photograph, reading_errors
 from foveate.photographs._listing import (
+    MANIFEST_FILE,
     RESULT_MARK_BYTES,
     RESULT_MARKS,
     PhotographFile,
@@ -67,6 +68,7 @@ __all__ = [
     "BIG_ENDIAN_BIGTIFF",
     "FIRST_GROUP",
     "LIMIT_PIXELS",
+    "MANIFEST_FILE",
     "MAX_FRAMES",
     "PHOTOGRAPH_CLASSES",
     "RESULT_MARKS",

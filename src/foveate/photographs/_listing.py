@@ -23,11 +23,14 @@ from foveate.photographs._names import (
 )
 from foveate.wording import quantity
 
+MANIFEST_FILE = "manifest/order.json"
+"""File in a target of workers, by its path there, that holds their request and so records their run."""
+
 RESULT_MARKS = {
     "run.json": b'"foveate"',
     "metrics.json": b'"foveate"',
     "check.json": b'"foveate"',
-    "manifest/order.json": b'"foveate"',
+    MANIFEST_FILE: b'"foveate"',
     "index.html": b"<title>Foveate: ",
 }
 """Files that Foveate writes into its folders of results, by their paths there, and what they hold at their

@@ -48,6 +48,14 @@ def busy(what: str, seconds: int = 2) -> ServiceError:
     return ServiceError("busy", f"too many {what} at once; try again in {seconds} s", retry_after=seconds)
 
 
+def no_worker() -> ServiceError:
+    """Return the error for a worker that was lost and cannot be replaced now."""
+    line = (
+        "the server cannot start the process that reads and writes files; try again in 5 s, and see its log"
+    )
+    return ServiceError("busy", line, retry_after=5)
+
+
 def stopping() -> ServiceError:
     """Return the error of a server that is stopping."""
     return ServiceError("stopping", "the server is stopping; try again later", retry_after=5)

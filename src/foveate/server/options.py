@@ -24,6 +24,9 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 LONGEST_KEEP = timedelta(days=36_525)
 """Longest time after which results may be deleted, a century: dates end with the year 9999."""
 
+MOST_PIXELS = 178_956_970
+"""Largest limit on the pixels of a photograph: Pillow refuses to open more, as a decompression bomb."""
+
 SHORTEST_TOKEN = 16
 """Minimum number of characters of a token: a shorter one could be guessed by trial and error."""
 
@@ -58,6 +61,8 @@ class Limits:
                 raise SettingError(f"limit {name} is {limit}; give more than 0")
             if not math.isfinite(limit):
                 raise SettingError(f"limit {name} is {limit}; give a finite number")
+        if self.pixels > MOST_PIXELS:
+            raise SettingError(f"limit pixels is {self.pixels}; give at most {MOST_PIXELS}")
         if self.keep is not None and self.keep > LONGEST_KEEP:
             raise SettingError(
                 f"results are kept for {self.keep.days:,} days; give at most {LONGEST_KEEP.days:,}, or leave "

@@ -168,7 +168,7 @@ class GradingState(Body):
 
 
 class NewAdjudication(Body):
-    """The person who decides between gradings, and the masks to begin with."""
+    """The person who adjudicates between gradings, and the masks to begin with."""
 
     adjudicator: GraderText
     source: Annotated[str, Field(alias="from", max_length=80)] = "agreed"
@@ -620,7 +620,7 @@ class FieldBurden(Body):
 
 
 class GridBurden(Body):
-    """The lesions in the fields of the ETDRS grid."""
+    """The lesions in the subfields of the ETDRS grid."""
 
     fovea: Point
     disc: Point

@@ -16,11 +16,11 @@ from pathlib import Path
 from foveate.choices import LastStage
 from foveate.datasets.layouts import Layout
 from foveate.errors import SettingError
-from foveate.evaluation.networks import ROWS
-from foveate.training import release, runner
+from foveate.evaluation.networks import ROW_ENGINES
+from foveate.training import release, run_split, runner
+from foveate.training.plan import TrainingPlan
 from foveate.training.recipe import REFINE, Recipe, StageName
 from foveate.training.run_folder import RunFolder
-from foveate.training.runner import TrainingPlan
 from foveate.training.trainer import StageProgress
 from foveate.training.validation import ValidationSchedule
 
@@ -52,13 +52,13 @@ class CrossValidation:
 
         Raises:
             SettingError: no fold is given, one is given twice, or as `TrainingPlan`.
-            DatasetError, TrainingError: as `runner.require_folds`.
+            DatasetError, TrainingError: as `run_split.require_folds`.
         """
         if not self.folds:
             raise SettingError("no fold to hold back; name one or more with --fold")
         if duplicates := [fold for fold, times in Counter(self.folds).items() if times > 1]:
             raise SettingError(f"--fold {duplicates[0]} is given more than once; give each fold once")
-        runner.require_folds(run_plans(self))
+        run_split.require_folds(run_plans(self))
 
 
 def run_plans(validation: CrossValidation) -> list[TrainingPlan]:
@@ -112,7 +112,7 @@ def write_package(validation: CrossValidation) -> Path:
     inputs = release.ReleaseInputs(shipped=shipped, validation_runs=fold_runs)
     inputs.check_files()  # before the hours of work
     folder = validation.plan.folder / PACKAGE
-    histograms = {row: release.validate(inputs, row) for row in ROWS}
+    histograms = {row: release.validate(inputs, row) for row in ROW_ENGINES}
     choices = release.choose(inputs, histograms)
     release.write_package(shipped, choices, validation.version, folder)
     if validation.int8:

@@ -1,7 +1,7 @@
 """Find the pixels that a network wrongly marks in healthy eyes, which the refine stage shows it.
 
 Knows:   from which probability a pixel of a healthy eye is worth showing, and what a run stores of it.
-Ignores: how windows are chosen by these pixels (`cache.sample_centres`), and how the stage is trained.
+Ignores: how windows are chosen by these pixels (`sampler.sample_centres`), and how the stage is trained.
 
 Source: mining of hard negatives, Sung and Poggio 1998, doi:10.1109/34.655648; Shrivastava et al. 2016,
 arXiv:1604.03540.

@@ -76,22 +76,6 @@ def parse_pairs(texts: Sequence[str]) -> dict[str, str]:
     return settings
 
 
-def names(recipe: Recipe) -> dict[str, str]:
-    """Return every name that can be overridden, with its current value as text."""
-    return dict(_leaves(recipe, ""))
-
-
-def _leaves(node: Any, prefix: str) -> list[tuple[str, str]]:
-    leaves = []
-    for key in _keys(node):
-        value = _get(node, key)
-        if _is_node(value):
-            leaves += _leaves(value, f"{prefix}{key}.")
-        else:
-            leaves.append((f"{prefix}{key}", str(value)))
-    return leaves
-
-
 def _apply(node: Any, overrides: Sequence[Override]) -> Any:
     """Return a copy of a dataclass or mapping with all overrides applied at once."""
     by_key: dict[str, list[Override]] = {}

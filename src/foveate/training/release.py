@@ -29,17 +29,17 @@ from foveate.engines import Engine
 from foveate.errors import DatasetError, TrainingError
 from foveate.evaluation import CaseHistogram, LesionScore, effort_cutoffs, evidence_cuts
 from foveate.evaluation.evidence_cuts import EvidenceCut
-from foveate.evaluation.networks import ROWS, Row
+from foveate.evaluation.networks import ROW_ENGINES, Row
 from foveate.inference.prepared_canvas import find_frame, prepare_canvas
 from foveate.metrics.calibration import PlattScaling
 from foveate.models import Manifest, TrainingData
 from foveate.nets import LocalGlobalUNet
 from foveate.paths import display_path, nfc
-from foveate.training import export, quantisation, run_record, runner, trainer
+from foveate.training import export, quantisation, run_recipe, run_record, run_split, trainer
 from foveate.training import recipe as recipes
-from foveate.training.recipe import REFINE, Recipe, StageName
+from foveate.training.recipe import REFINE, Recipe
 from foveate.training.run_folder import RunFolder
-from foveate.training.run_record import StartPackage
+from foveate.training.run_record import AveragedRun, StartPackage
 from foveate.types import Decision, SelectionRule
 from foveate.wording import quantity
 
@@ -49,13 +49,6 @@ lesions."""
 
 LOWEST_THRESHOLD = 1e-4
 """Thresholds have four decimals; at 0 every pixel would be lesion."""
-
-WEIGHT_STAGES: Mapping[LastStage, tuple[StageName, ...]] = {
-    "fusion": ("global", "local", "fusion"),
-    "joint": ("joint",),
-    "refine": ("refine",),
-}
-"""Last stage -> the stages whose weights make up the network after it."""
 
 NOT_A_DEVICE = "Not a medical device: it must not be used to diagnose, to screen, or to decide on treatment."
 
@@ -85,6 +78,8 @@ class FinishedRun:
     """Names of the healthy eyes that were trained on as well."""
     start: StartPackage | None = None
     """The package that the run started from."""
+    averaged: Sequence[AveragedRun] = ()
+    """The runs that the weights are the mean of, if they are."""
 
     @property
     def trained_photographs(self) -> tuple[str, ...]:
@@ -195,14 +190,14 @@ def load_run(
             'joint'.
 
     Raises:
-        TrainingError, SettingError: as `runner.load_recipe`; or the run was trained on another set.
-        DatasetError: as `runner.split_cases`; or a photograph cannot be read.
+        TrainingError, SettingError: as `run_recipe.load_recipe`; or the run was trained on another set.
+        DatasetError: as `run_split.split_cases`; or a photograph cannot be read.
     """
-    trained_recipe = runner.load_recipe(recipe, folder)
+    trained_recipe = run_recipe.load_recipe(recipe, folder)
     run = RunFolder(folder)
-    annotated = runner.require_annotated(trained_recipe, cases)
+    annotated = run_split.require_annotated(trained_recipe, cases)
     _require_same_set(run, trained_recipe, annotated, cases)
-    training_cases, held_back = runner.split_cases(trained_recipe, annotated)
+    training_cases, held_back = run_split.split_cases(trained_recipe, annotated)
     settings = run.read_settings()
     return FinishedRun(
         recipe=trained_recipe,
@@ -213,6 +208,7 @@ def load_run(
         layout=layout,
         healthy=run_record.healthy_names(run.read_digests(), cases),
         start=None if settings is None else settings.start,
+        averaged=() if settings is None else settings.averaged,
     )
 
 
@@ -284,11 +280,7 @@ def build_network(run: FinishedRun) -> LocalGlobalUNet:
     Raises:
         TrainingError: a stage is not finished.
     """
-    recipe = run.recipe
-    network = nets.build(recipe.network, len(recipe.contract.lesions), read_weights=None)
-    for stage in WEIGHT_STAGES[run.stage]:
-        trainer.load_weights(network, RunFolder(run.folder), stage)
-    return network
+    return trainer.finished_network(run.recipe, RunFolder(run.folder), run.stage)
 
 
 def validate(inputs: ReleaseInputs, row: Row = "fused") -> list[CaseHistogram]:
@@ -301,7 +293,7 @@ def validate(inputs: ReleaseInputs, row: Row = "fused") -> list[CaseHistogram]:
         network = build_network(run)
         if row == "fused":
             network = nets.blend(network, run.recipe.global_shares)
-        engine = ROWS[row](network=export.round_to_half(network))
+        engine = ROW_ENGINES[row](network=export.round_to_half(network))
         package = models.unsaved_package(run.recipe.name, run.recipe.contract)
         histograms += evaluation.count_pixels(run.held_back, package, engine)
     return histograms
@@ -421,6 +413,7 @@ def write_package(run: FinishedRun, choices: ReleaseChoices, version: str, folde
             "recipe": _stated_recipe(run, choices),
             "stage": run.stage,
             "start": None if run.start is None else run.start.to_json(),
+            **({"averaged": [averaged.to_json() for averaged in run.averaged]} if run.averaged else {}),
             "photographs": list(run.trained_photographs),
             "healthy": list(run.healthy),
             "validation": choices.validation,
@@ -475,13 +468,13 @@ def choose_selection_rules(
     for run in inputs.validation_runs:
         engine = _calibrated_engine(run, scalings)
         results += effort_cutoffs.coarse_results(package, engine, run.held_back)
-    return effort_cutoffs.choose_from_results(results, effort_cutoffs.reduced_tta_views(package))
+    return effort_cutoffs.choose(results, effort_cutoffs.reduced_tta_views(package))
 
 
 def _calibrated_engine(run: FinishedRun, scalings: Mapping[Row, Scalings]) -> Engine:
     """Return an engine for a validation run's network as it would be released: calibrated and rounded."""
     network = _calibrated_network(run, scalings, run.recipe.global_shares)
-    return ROWS["fused"](network=export.round_to_half(network))
+    return ROW_ENGINES["fused"](network=export.round_to_half(network))
 
 
 def _calibrated_network(

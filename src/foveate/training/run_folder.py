@@ -11,6 +11,7 @@ starts/               a file for each start of the run: time, command, versions,
 sheets/               the cached photographs, 50 MB each; may be deleted when the run is finished
 false-pixels/         pixels that the network of the joint stage wrongly marked, a file per healthy eye
 tensorboard/STAGE/    event files
+running/STAGE/        empty; reserved while a process trains the stage
 STAGE.csv             learning rate and loss of each step
 STAGE-epochs.csv      learning rate and mean loss of each epoch
 STAGE-validation.csv  average precision of each lesion during training, if the stage was validated
@@ -60,6 +61,10 @@ class RunFolder:
     def tensorboard(self, stage: StageName) -> Path:
         """Return the folder of a stage's TensorBoard files."""
         return self.path / "tensorboard" / stage
+
+    def reservation(self, stage: StageName) -> Path:
+        """Return the folder that is reserved while a stage is trained."""
+        return self.path / "running" / stage
 
     def false_pixels(self, name: str) -> Path:
         """Return the path of a healthy eye's wrongly marked pixels."""
@@ -123,6 +128,18 @@ class RunFolder:
 
         self._keep(self.path / "data.json", digests, difference)
 
+    def begin_as(self, other: "RunFolder", settings: RunSettings) -> None:
+        """Write the split, the digests and the recipe of another run, with settings of this one.
+
+        Raises:
+            TrainingError: a record of the other run is missing or damaged.
+        """
+        records = {name: _read_json(other.path / name) for name in ("split.json", "data.json", "recipe.json")}
+        if missing := [name for name, content in records.items() if content is None]:
+            raise TrainingError(f"{display_path(other.path / missing[0])}: does not exist; {COPY_AGAIN}")
+        for name, content in {"settings.json": settings.to_json(), **records}.items():  # the recipe last
+            atomic_files.write_file(self.path / name, _json(content or {}).encode())
+
     def add_start(self, start: RunStart) -> None:
         """Write a file about this start of the run."""
         name = f"{start.time.replace(':', '-')}-{os.getpid()}.json"
@@ -149,9 +166,13 @@ class RunFolder:
 
     # Stages
 
+    def weights(self, stage: StageName) -> Path:
+        """Return the path of a stage's final weights."""
+        return self.path / f"{stage}.safetensors"
+
     def is_finished(self, stage: StageName) -> bool:
         """Return whether a stage's final weights exist."""
-        return exists(self._weights(stage))
+        return exists(self.weights(stage))
 
     def read_weights(self, stage: StageName) -> dict[str, torch.Tensor]:
         """Return the final weights of a stage.
@@ -161,14 +182,14 @@ class RunFolder:
         """
         if not self.is_finished(stage):
             raise TrainingError(
-                f"{display_path(self._weights(stage))}: does not exist; finish stage '{stage}' first"
+                f"{display_path(self.weights(stage))}: does not exist; finish stage '{stage}' first"
             )
-        with damage_errors(self._weights(stage), COPY_AGAIN):
-            return load_file(self._weights(stage))
+        with damage_errors(self.weights(stage), COPY_AGAIN):
+            return load_file(self.weights(stage))
 
     def write_weights(self, stage: StageName, weights: dict[str, torch.Tensor]) -> None:
         """Write the final weights of a stage, which finishes it."""
-        atomic_files.write_file(self._weights(stage), save(weights))
+        atomic_files.write_file(self.weights(stage), save(weights))
 
     def has_checkpoint(self, stage: StageName) -> bool:
         """Return whether a stage was begun."""
@@ -242,9 +263,6 @@ class RunFolder:
     @property
     def _recipe(self) -> Path:
         return self.path / "recipe.json"
-
-    def _weights(self, stage: StageName) -> Path:
-        return self.path / f"{stage}.safetensors"
 
     def _checkpoint(self, stage: StageName) -> Path:
         return self.path / f"{stage}.checkpoint"

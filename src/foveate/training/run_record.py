@@ -45,6 +45,25 @@ class StartPackage:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class AveragedRun:
+    """One of the runs whose weights a run is the mean of."""
+
+    overrides: Mapping[str, str]
+    """Dotted name -> value, as --set gave them."""
+    weights: str
+    """SHA-256 of the file of its weights."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as JSON values."""
+        return {"set": dict(self.overrides), "weights": self.weights}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "AveragedRun":
+        """Return the record from the values that `to_json` returned."""
+        return cls(overrides=content["set"], weights=content["weights"])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RunSettings:
     """What a run was begun with, so that its recipe can be restored."""
 
@@ -56,16 +75,23 @@ class RunSettings:
     field: FieldRule
     start: StartPackage | None = None
     """Absent from the file if the run did not start from a package."""
+    averaged: tuple[AveragedRun, ...] = ()
+    """The runs that the weights are the mean of; absent from the file if the run was trained."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON values."""
         start = {} if self.start is None else {"start": self.start.to_json()}
-        return {
-            "recipe": self.recipe,
-            "set": dict(self.overrides),
-            "lesions": list(self.lesions),
-            "field": self.field,
-        } | start
+        averaged = {"averaged": [run.to_json() for run in self.averaged]} if self.averaged else {}
+        return (
+            {
+                "recipe": self.recipe,
+                "set": dict(self.overrides),
+                "lesions": list(self.lesions),
+                "field": self.field,
+            }
+            | start
+            | averaged
+        )
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "RunSettings":
@@ -77,6 +103,7 @@ class RunSettings:
             lesions=tuple(content["lesions"]),
             field=content["field"],
             start=None if start is None else StartPackage.from_json(start),
+            averaged=tuple(map(AveragedRun.from_json, content.get("averaged", ()))),
         )
 
 

@@ -15,8 +15,8 @@ from jaxtyping import UInt8
 
 from foveate import lesions
 from foveate.geometry import canvas
-from foveate.training.cache import Sample
 from foveate.training.sampler import TrainingItem
+from foveate.training.samples import Sample
 
 TILE = 384
 """Side of a tile, px: a window of 256 px is enlarged to it, a view of 640 px reduced."""

@@ -18,11 +18,12 @@ from torch.utils.data import DataLoader
 from foveate.errors import FoveateError, SettingError, is_out_of_memory
 from foveate.geometry import tiling
 from foveate.geometry.feature_sampling import FeatureSampling, window_sampling
-from foveate.training import augmentation, cache
+from foveate.training import augmentation, cache, samples
 from foveate.training.augmentation import Warp
-from foveate.training.cache import CachedCase, Sample
+from foveate.training.cache import CachedCase
 from foveate.training.distributed import Machine
 from foveate.training.recipe import Recipe, StageName, base_stage
+from foveate.training.samples import Sample
 from foveate.wording import quantity
 
 Item = TypeVar("Item")
@@ -105,7 +106,7 @@ def _random_specs(
         else:
             centres = _centres([case], recipe, numbers.windows, generator)
             side, shape = recipe.contract.window_side, case.shape
-            corners = tuple(cache.window_corner(position, side, shape) for _, position in centres)
+            corners = tuple(samples.window_corner(position, side, shape) for _, position in centres)
             specs.append(SampleSpec(case=case, warp=warp, positions=corners))
     return specs
 
@@ -127,7 +128,51 @@ def _centres(
 ) -> list[tuple[CachedCase, tuple[int, int]]]:
     """Choose windows; their lesion is up to a quarter of a side off the centre, so that its place varies."""
     reach = recipe.contract.window_side // 4
-    return cache.sample_centres(cases, recipe.lesion_share, reach, count, generator)
+    return sample_centres(cases, recipe.lesion_share, reach, count, generator)
+
+
+def sample_centres(
+    cases: Sequence[CachedCase], lesion_share: float, reach: int, count: int, generator: np.random.Generator
+) -> list[tuple[CachedCase, tuple[int, int]]]:
+    """Sample cases and the centres of windows in them.
+
+    A share of the windows is centred near a pixel of a random lesion: the lesion is chosen first, then a case
+    that has it, then the pixel, so that rare lesions are seen as often as common ones. The other windows lie
+    anywhere.
+
+    Args:
+        cases: the cases to choose from.
+        lesion_share: share of the windows that are centred near a lesion, 0 to 1.
+        reach: largest distance of their centres from that pixel along each axis, canvas px.
+        count: number of windows.
+        generator: the source of randomness.
+
+    Returns:
+        Cases and centres; a centre may lie up to `reach` px beyond the canvas.
+
+    Raises:
+        SettingError: the share is outside 0 to 1.
+
+    Source: our choice; the paper crops uniformly (lesion_share 0).
+    """
+    if not 0 <= lesion_share <= 1:
+        raise SettingError(f"lesion_share is {lesion_share:g}; give a share from 0 to 1")
+    present = sorted({lesion for case in cases for lesion in case.marked_pixels})
+    centres = []
+    for _ in range(count):
+        if present and generator.random() < lesion_share:
+            lesion = present[generator.integers(len(present))]
+            candidates = [case for case in cases if lesion in case.marked_pixels]
+            case = candidates[int(generator.integers(len(candidates)))]
+            pixels = case.marked_pixels[lesion]
+            pixel = pixels[generator.integers(len(pixels))]
+            offset = generator.integers(-reach, reach + 1, 2)
+            centres.append((case, (int(pixel[0] + offset[0]), int(pixel[1] + offset[1]))))
+        else:
+            case = cases[int(generator.integers(len(cases)))]
+            height, width = case.shape
+            centres.append((case, (int(generator.integers(height)), int(generator.integers(width)))))
+    return centres
 
 
 def _epoch_specs(
@@ -171,14 +216,14 @@ def materialise(spec: SampleSpec, recipe: Recipe, stage: StageName) -> TrainingI
     """Crop, warp and recolour the samples of a spec."""
     contract, case, warp = recipe.contract, spec.case, spec.warp
     if stage == "global":
-        return TrainingItem(view=cache.view_sample(case, contract, warp), windows=(), samplings=())
+        return TrainingItem(view=samples.view_sample(case, contract, warp), windows=(), samplings=())
     if stage == "local":
-        windows = tuple(cache.window_sample(case, centre, contract, warp) for centre in spec.positions)
+        windows = tuple(samples.window_sample(case, centre, contract, warp) for centre in spec.positions)
         return TrainingItem(view=None, windows=windows, samplings=())
-    view = None if stage == "local-alone" else cache.view_sample(case, contract, warp)
+    view = None if stage == "local-alone" else samples.view_sample(case, contract, warp)
     if stage == "global-alone":
         return TrainingItem(view=view, windows=(), samplings=())
-    placed = [cache.registered_window_sample(case, corner, contract, warp) for corner in spec.positions]
+    placed = [samples.registered_window_sample(case, corner, contract, warp) for corner in spec.positions]
     shape = augmentation.turn_shape(case.shape, warp)
     return TrainingItem(
         view=view,

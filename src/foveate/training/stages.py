@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from foveate.geometry.feature_sampling import FeatureSampling
 from foveate.inference.preprocessing import normalise
 from foveate.nets import GlobalPieces, LocalGlobalUNet
-from foveate.training.cache import Sample
 from foveate.training.distributed import LOCAL, Machine
 from foveate.training.losses import BatchTotals, overlap_sums
 from foveate.training.recipe import WHOLE_STAGES, Recipe, StageName, base_stage
 from foveate.training.sampler import TrainingItem
+from foveate.training.samples import Sample
 from foveate.types import ModelContract
 
 Pair = tuple[Tensor, Tensor]

@@ -21,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from foveate import nets
+from foveate.choices import LastStage
 from foveate.datasets import Case
 from foveate.errors import TrainingError
 from foveate.models import Package
@@ -42,6 +43,13 @@ from foveate.training.recipe import (
 from foveate.training.run_folder import RunFolder
 from foveate.training.sampler import StepDataset, TrainingItem, split_evenly, without_healthy
 from foveate.training.validation import Validation
+
+WEIGHT_STAGES: Mapping[LastStage, tuple[StageName, ...]] = {
+    "fusion": ("global", "local", "fusion"),
+    "joint": ("joint",),
+    "refine": ("refine",),
+}
+"""Last stage -> the stages whose weights make up the network after it."""
 
 PREREQUISITES: dict[StageName, tuple[StageName, ...]] = {
     "global": (),
@@ -435,6 +443,18 @@ class StageTrainer:
         }
         self.step = state["step"]
         return int(state["steps"])
+
+
+def finished_network(recipe: Recipe, run: RunFolder, stage: LastStage) -> LocalGlobalUNet:
+    """Return the network of a run after its last stage.
+
+    Raises:
+        TrainingError: a stage is not finished.
+    """
+    network = nets.build(recipe.network, len(recipe.contract.lesions), read_weights=None)
+    for part in WEIGHT_STAGES[stage]:
+        load_weights(network, run, part)
+    return network
 
 
 def load_weights(network: LocalGlobalUNet, run: RunFolder, stage: StageName) -> None:

@@ -16,7 +16,7 @@ from foveate import evaluation, metrics, models
 from foveate.choices import Device
 from foveate.datasets import Case
 from foveate.errors import SettingError
-from foveate.evaluation.networks import ROWS, Row
+from foveate.evaluation.networks import ROW_ENGINES, Row
 from foveate.nets import LocalGlobalUNet
 from foveate.training import stages
 from foveate.training.curves import Scores
@@ -115,7 +115,7 @@ def score(
     """
     row = STAGE_ROWS[stage]
     options = {"device": device} if row == "fused" else {}  # single streams compute on the processor
-    engine = ROWS[row](network=network.to(options.get("device", "cpu")), **options)
+    engine = ROW_ENGINES[row](network=network.to(options.get("device", "cpu")), **options)
     package = models.unsaved_package(recipe.name, replace(recipe.contract, tta_views=1))
     with torch.random.fork_rng(devices=[]):
         histograms = list(evaluation.count_pixels(cases, package, engine))

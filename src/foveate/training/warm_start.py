@@ -159,8 +159,11 @@ def require_unseen(package: Package, recipe: Recipe, held_back: Sequence[Case]) 
 
 
 def trained_photographs(package: Package) -> tuple[str, ...]:
-    """Return the names of the photographs that a package was trained on, in NFC, as its manifest states."""
-    return training_statement.read(package.manifest.get("training")).photographs
+    """Return the names of all photographs that a package was trained on, in NFC, as its manifest states.
+
+    Those of healthy eyes are included.
+    """
+    return training_statement.read(package.manifest.get("training")).trained_on
 
 
 def describe(package: Package) -> StartPackage:
@@ -169,5 +172,5 @@ def describe(package: Package) -> StartPackage:
         name=package.name,
         version=package.version,
         digest=package.digest,
-        photographs=trained_photographs(package),
+        photographs=training_statement.read(package.manifest.get("training")).photographs,
     )

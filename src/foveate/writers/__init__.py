@@ -4,8 +4,8 @@ Knows:   the layout of the output folder. Each file is written completely or not
          are byte-identical from run to run.
 Ignores: how photographs are read and lesions are segmented.
 
-Call `prepare` first. For each photograph, call `reusable_row` or `write`, and `clear` if it failed. At the
-end, call `write_summary` and `write_run`.
+Call `prepare` first. For each photograph, call `write`, unless `existing_results.load` returns a result that
+matches and is complete, and `clear` if it failed. At the end, call `write_summary` and `write_run`.
 """
 
 from collections.abc import Sequence
@@ -14,19 +14,9 @@ from pathlib import Path
 from foveate import atomic_files
 from foveate.choices import MapFormat, ObjectKind
 from foveate.writers import page, runs, tables
+from foveate.writers.existing_results import EarlierResult, StoredResult, existing_rows
 from foveate.writers.maps import FORMATS
-from foveate.writers.photograph_files import (
-    clear,
-    differences,
-    digest_from_json,
-    existing_rows,
-    prepare,
-    reusable_row,
-    reusable_row_from_json,
-    stored_digest,
-    stored_row,
-    write,
-)
+from foveate.writers.photograph_files import clear, prepare, write
 from foveate.writers.results import (
     NOTICE,
     DicomRequest,
@@ -42,6 +32,7 @@ __all__ = [
     "FORMATS",
     "NOTICE",
     "DicomRequest",
+    "EarlierResult",
     "LesionLoad",
     "MapFormat",
     "ObjectKind",
@@ -49,16 +40,11 @@ __all__ = [
     "PredictRequest",
     "PredictRun",
     "Provenance",
+    "StoredResult",
     "SummaryRow",
     "clear",
-    "differences",
-    "digest_from_json",
     "existing_rows",
     "prepare",
-    "reusable_row",
-    "reusable_row_from_json",
-    "stored_digest",
-    "stored_row",
     "write",
     "write_run",
     "write_summary",

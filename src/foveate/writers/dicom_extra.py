@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 from foveate.choices import ObjectKind
 from foveate.errors import OutputError
 from foveate.types import LevelMap, Photograph
-from foveate.writers import maps
+from foveate.writers import maps, result_paths
 from foveate.writers.results import DicomLesion, PhotographResult, PredictRequest
 
 PACKAGES = ("pydicom", "highdicom")
@@ -40,6 +40,21 @@ def require_source(photograph: Photograph, request: PredictRequest) -> None:
     """Raise PhotographError if DICOM objects are requested but cannot refer to the photograph."""
     if request.objects is not None:
         load_writer().require_source(photograph.origin, photograph.source)
+
+
+def object_files(request: PredictRequest) -> dict[ObjectKind, str]:
+    """Return the path of each DICOM object that is requested, relative to the output folder.
+
+    The objects are named after the photograph. With a secret, every part of this name is replaced as a UID is
+    in the objects: those of a photograph that `foveate dicom pull` has named after its UIDs get the new ones.
+    """
+    if request.objects is None:
+        return {}
+    name, secret = request.name, request.objects.secret
+    if secret is not None:
+        uids = load_writer().uids
+        name = "/".join(uids.pseudonym(part, secret) for part in name.split("/"))
+    return {kind: result_paths.object_file(name, kind) for kind in request.objects.kinds}
 
 
 def dicom_levels(stored: LevelMap, request: PredictRequest) -> UInt8[np.ndarray, "H W"] | None:

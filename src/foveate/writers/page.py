@@ -195,8 +195,8 @@ def _table_row(row: SummaryRow, codes: Sequence[str], max_fractions: dict[str, f
     fractions = [f"{row.loads[code].area_fraction:g}" if code in row.loads else "-1" for code in codes]
     return name | {
         "error": None,
-        "overlay": _link(result_paths.overlay_file(row.key)),
-        "page_files": [_link(path) for path in result_paths.page_files(row.key)],
+        "overlay": _link(result_paths.overlay_file(row.name)),
+        "page_files": [_link(path) for path in result_paths.page_files(row.name)],
         "sort_values": " ".join(fractions),
         "warnings": [QUALITY_TEXT.get(code, code) for code in row.quality],
         "cells": [_cell(row.loads.get(code), max_fractions[code]) for code in codes],

@@ -3,13 +3,13 @@
 Knows:   the layout.
 Ignores: what the files contain, and how photographs get their names.
 
-OUT/maps/<key>_<LESION>.png|tiff|npz     OUT/overlays/<key>.jpg       OUT/summary.csv
-OUT/masks/<key>_<LESION>.png             OUT/regions/<key>.csv|.json  OUT/run.json
-OUT/page/<key>.js, _photo.jpg, _thumb.jpg (for index.html)            OUT/index.html
-OUT/dicom/<key>_SEG.dcm, _SR.dcm, _PROB.dcm
+OUT/maps/<name>_<LESION>.png|tiff|npz     OUT/overlays/<name>.jpg       OUT/summary.csv
+OUT/masks/<name>_<LESION>.png             OUT/regions/<name>.csv|.json  OUT/run.json
+OUT/page/<name>.js, _photo.jpg, _thumb.jpg (for index.html)             OUT/index.html
+OUT/dicom/<name>_SEG.dcm, _SR.dcm, _PROB.dcm
 
-A key is a relative path with '/', such as the names that `photographs.list_files` gives. Lesion codes are
-capitals and digits, so that two keys never give the same file name.
+A photograph's name is a relative path with '/', as `photographs.list_files` gives it. Lesion codes are
+capitals and digits, so that two photographs never have the same file.
 """
 
 from collections.abc import Sequence
@@ -26,51 +26,53 @@ FOLDERS = ("maps", "masks", "overlays", "regions", "page", DICOM_FOLDER)
 """All subfolders of the output folder that we write to."""
 
 
-def map_file(key: str, lesion: str, suffix: str) -> str:
+def map_file(name: str, lesion: str, suffix: str) -> str:
     """Return the path of a probability map, relative to the output folder, with '/'."""
-    return f"maps/{key}_{lesion}{suffix}"
+    return f"maps/{name}_{lesion}{suffix}"
 
 
-def mask_file(key: str, lesion: str) -> str:
+def mask_file(name: str, lesion: str) -> str:
     """Return the path of a mask."""
-    return f"masks/{key}_{lesion}.png"
+    return f"masks/{name}_{lesion}.png"
 
 
-def overlay_file(key: str) -> str:
+def overlay_file(name: str) -> str:
     """Return the path of an overlay."""
-    return f"overlays/{key}.jpg"
+    return f"overlays/{name}.jpg"
 
 
-def regions_file(key: str, suffix: str) -> str:
+def regions_file(name: str, suffix: str) -> str:
     """Return the path of a photograph's regions; `suffix` is '.csv' or '.json'."""
-    return f"regions/{key}{suffix}"
+    return f"regions/{name}{suffix}"
 
 
-def page_files(key: str) -> tuple[str, str, str]:
+def page_files(name: str) -> tuple[str, str, str]:
     """Return the paths of a photograph's outlines, display copy and thumbnail, which index.html shows."""
-    return f"page/{key}.js", f"page/{key}_photo.jpg", f"page/{key}_thumb.jpg"
+    return f"page/{name}.js", f"page/{name}_photo.jpg", f"page/{name}_thumb.jpg"
 
 
-def object_file(key: str, kind: ObjectKind) -> str:
+def object_file(name: str, kind: ObjectKind) -> str:
     """Return the path of a DICOM object."""
-    return f"{DICOM_FOLDER}/{key}_{kind.upper()}.dcm"
+    return f"{DICOM_FOLDER}/{name}_{kind.upper()}.dcm"
 
 
 def photograph_files(
-    key: str, lesions: Sequence[str], suffix: str, kinds: Sequence[ObjectKind] = ()
+    name: str, lesions: Sequence[str], suffix: str, kinds: Sequence[ObjectKind] = ()
 ) -> tuple[str, ...]:
     """Return the paths of all files of one photograph, its regions' JSON last.
 
     Args:
-        key: the photograph's key.
+        name: the photograph's name.
         lesions: codes of the lesions that have maps and masks.
         suffix: suffix of the maps.
         kinds: kinds of the DICOM objects.
     """
-    lesion_files = [path for code in lesions for path in (map_file(key, code, suffix), mask_file(key, code))]
-    objects = [object_file(key, kind) for kind in kinds]
-    tables = [regions_file(key, ".csv"), regions_file(key, ".json")]
-    return (*lesion_files, *objects, overlay_file(key), *page_files(key), *tables)
+    lesion_files = [
+        path for code in lesions for path in (map_file(name, code, suffix), mask_file(name, code))
+    ]
+    objects = [object_file(name, kind) for kind in kinds]
+    tables = [regions_file(name, ".csv"), regions_file(name, ".json")]
+    return (*lesion_files, *objects, overlay_file(name), *page_files(name), *tables)
 
 
 def resolve(out: Path, relative: str) -> Path:

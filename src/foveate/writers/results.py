@@ -159,13 +159,11 @@ class SummaryRow:
     """A photograph's row of the summary."""
 
     name: str
-    """The photograph's name in tables, as in `PredictRequest`."""
+    """The photograph's name in tables, and the stem of its result files, as in `PredictRequest`."""
     status: Status
     error: str = ""
     """One line, if it failed."""
     quality: tuple[str, ...] = ()
-    key: str = ""
-    """Stem of its result files, as in `PredictRequest`; empty if it failed."""
     digest: str = ""
     """SHA-256 of the photograph; empty if it failed."""
     loads: Mapping[str, LesionLoad] = field(default_factory=dict)

@@ -21,6 +21,7 @@ from foveate.geometry import field_of_view
 from foveate.types import Box, Field, Photograph, Region
 from foveate.version import version
 from foveate.writers import maps, result_paths
+from foveate.writers.dicom_extra import object_files
 from foveate.writers.results import (
     NOTICE,
     LesionLoad,
@@ -78,7 +79,7 @@ def document(result: PhotographResult, summaries: Mapping[str, LesionSummary]) -
         "model": model_entry(request.provenance),
         "settings": json_values(request.settings),
         "format": request.format,
-        **({} if objects is None else {"dicom": objects}),
+        **({} if objects is None else {"dicom": objects | {"files": [*object_files(request).values()]}}),
         "lesions": {
             code: _lesion_entry(result, code, summary, field_px) for code, summary in summaries.items()
         },
@@ -142,7 +143,7 @@ def to_csv(content: Document) -> bytes:
     return csv_bytes(lines)
 
 
-def row_of(content: Document, key: str) -> SummaryRow:
+def row_of(content: Document) -> SummaryRow:
     """Return a photograph's row of the summary, from its JSON.
 
     Raises:
@@ -152,7 +153,6 @@ def row_of(content: Document, key: str) -> SummaryRow:
         name=content["photograph"]["name"],
         status="ok",
         quality=tuple(content["quality"]),
-        key=key,
         digest=content["photograph"]["sha256"],
         loads={
             code: LesionLoad(

@@ -56,8 +56,6 @@ FieldOption = Annotated[
     ),
 ]
 
-DataFolder = Annotated[Path, Parameter(metavar="DIR", help="Folder that the data set was unpacked to.")]
-
 ObjectKinds = Annotated[str, Parameter(metavar=",".join(get_args(ObjectKind)))]
 
 LayoutOption = Annotated[
@@ -96,19 +94,36 @@ def require_named(name: str, path: str) -> None:
         raise UsageError(f"{name} is empty, as from a variable that is not set; give a path.")
 
 
+def named_path(type_: object, tokens: Sequence[Token]) -> Path:
+    """Return a path that a command reads from; a converter of cyclopts.
+
+    Raises:
+        UsageError: the path is empty.
+    """
+    text = tokens[0].value
+    require_named(tokens[0].keyword or "the path", text)
+    return Path(text)
+
+
 def local_path(type_: object, tokens: Sequence[Token]) -> Path:
     """Return the path that a command writes to on this machine; a converter of cyclopts.
 
     Raises:
         UsageError: the path is empty, or an address such as 's3://bucket/results'.
     """
+    path = named_path(type_, tokens)
     text = tokens[0].value
-    require_named(tokens[0].keyword or "the path", text)
     scheme, colon, rest = text.partition(":")
     if colon and re.fullmatch("[A-Za-z][A-Za-z0-9+.-]+", scheme) and rest[:1] in ("", "/"):
         raise UsageError(f"{text}: is not on this machine; give a path. Only predict --on uses buckets.")
-    return Path(text)
+    return path
 
+
+InputFolder = Annotated[Path, Parameter(metavar="DIR", converter=named_path)]
+
+InputFile = Annotated[Path, Parameter(metavar="FILE", converter=named_path)]
+
+DataFolder = Annotated[InputFolder, Parameter(help="Folder that the data set was unpacked to.")]
 
 OutputFolder = Annotated[Path, Parameter(metavar="DIR", converter=local_path)]
 

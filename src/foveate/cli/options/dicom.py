@@ -5,14 +5,21 @@ Ignores: the protocol of an archive.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from foveate.cli.options import Flag, ModelOption, ObjectKinds, OutputFolder, Threads, UsageError
+from foveate.cli.options import (
+    Flag,
+    InputFile,
+    ModelOption,
+    ObjectKinds,
+    OutputFolder,
+    Threads,
+    UsageError,
+)
 
-TextFile = Annotated[Path | None, Parameter(metavar="FILE")]
+TextFile = InputFile | None
 
 LONGEST_WAIT = 7 * 24 * 3600
 """Longest time between two queries of an archive, seconds."""
@@ -88,7 +95,8 @@ class WatchOptions:
     every: Annotated[float, Parameter(metavar="SECONDS")] = 10.0
     """Seconds between two queries of the archive."""
     once: Flag = False
-    """Query once, process what is new, and stop; the exit code is 1 if a photograph was set aside."""
+    """Query once, process what is new, and stop; the exit code is 1 if a photograph was set aside or left
+    for later."""
     login: LoginOptions = NO_LOGIN
 
     def require_consistent(self) -> None:

@@ -5,7 +5,6 @@ Ignores: how anything is scored.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -17,6 +16,7 @@ from foveate.cli.options import (
     DataFolder,
     EngineOptions,
     FieldOption,
+    InputFolder,
     LayoutOption,
     ModelOption,
     OutputFolder,
@@ -41,7 +41,7 @@ class EvaluateOptions:
     """Photographs to score: a split of the layout, or those in a JSON file of folds, of one fold if its
     number is added, such as folds.json:0."""
     model: ModelOption = None
-    predictions: Annotated[Path | None, Parameter(metavar="DIR")] = None
+    predictions: InputFolder | None = None
     """Score the probability maps in this folder instead of a model: files named `<photograph>_<LESION>.png`,
     .tif, .tiff, .npy or .npz."""
     region: Part = "whole"

@@ -17,6 +17,7 @@ from foveate.cli.options import (
     Count,
     FieldOption,
     Flag,
+    InputFile,
     ModelOption,
     ObjectKinds,
     Threads,
@@ -53,9 +54,10 @@ class DicomOptions:
     dicom: ObjectKinds | None = None
     """DICOM objects to write as well, for photographs that are DICOM files: the masks as a Segmentation
     (seg), a report of their measurements (sr), the probabilities as a Segmentation (prob)."""
-    deidentify: Annotated[Path | None, Parameter(metavar="KEY")] = None
-    """Write the DICOM objects without anything that identifies the patient. UIDs are replaced by means of the
-    secret in this file, which `foveate dicom key` makes. Text in the pixels is not removed."""
+    deidentify: Annotated[InputFile | None, Parameter(metavar="KEY")] = None
+    """Write the DICOM objects without anything that identifies the patient. UIDs, and the names of these
+    files, are replaced by means of the secret in this file, which `foveate dicom key` makes. Text in the
+    pixels is not removed."""
 
 
 @Parameter(name="*")
@@ -110,8 +112,8 @@ class PredictOptions:
     (paper), or all of it (whole). By default what the model was trained on."""
     field: FieldOption = "auto"
     resume: Flag = False
-    """Continue the run in --out: complete results are kept if photograph, model and settings are unchanged,
-    and only the rest is computed."""
+    """Continue the run in --out: a result is kept if its photograph, the model, the settings, the engine, the
+    precision and the version of Foveate are unchanged; the rest is computed."""
     effort: Effort = "full"
     """How much the second network (LocalNet) computes: every window (full); every window in four rotations,
     averaged (best; about three times as long); or only windows that the first network (GlobalNet) selects

@@ -10,7 +10,15 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from foveate.cli.options import DEFAULT_ENGINE, EngineOptions, Flag, ModelOption, OutputFolder
+from foveate.cli.options import (
+    DEFAULT_ENGINE,
+    EngineOptions,
+    Flag,
+    InputFile,
+    InputFolder,
+    ModelOption,
+    OutputFolder,
+)
 
 Number = Annotated[int, Parameter(metavar="N")]
 
@@ -25,7 +33,7 @@ class LimitOptions:
     limit_bytes: Number = 256 << 20
     """Size of the largest upload, in bytes."""
     limit_pixels: Number = 120_000_000
-    """Size of the largest photograph, in pixels."""
+    """Size of the largest photograph, in pixels; at most 178956970."""
     limit_seconds: Annotated[float, Parameter(metavar="N")] = 600.0
     """Seconds that one photograph may take; then it fails."""
     keep_days: Annotated[float | None, Parameter(metavar="N")] = None
@@ -46,10 +54,10 @@ class ServeOptions:
     data: OutputFolder = Path("foveate-data")
     """Folder for everything that the server keeps: photographs, results and corrections; created if it is
     missing."""
-    root: Annotated[tuple[Path, ...], Parameter(metavar="DIR", negative="", show_default=False)] = ()
+    root: Annotated[tuple[InputFolder, ...], Parameter(metavar="DIR", negative="", show_default=False)] = ()
     """Folder below which photographs may be submitted by their path; may be given several times. Without it,
     none may."""
-    token_file: Annotated[Path | None, Parameter(metavar="FILE")] = None
+    token_file: InputFile | None = None
     """File whose first line is the token that every client must send; the variable FOVEATE_TOKEN by
     default."""
     allow_host: Annotated[tuple[str, ...], Parameter(metavar="NAME", negative="", show_default=False)] = ()

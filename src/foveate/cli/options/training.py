@@ -5,13 +5,21 @@ Ignores: how a network is trained.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from foveate.choices import Device, LastStage, StageChoice
-from foveate.cli.options import Count, DataFolder, Flag, LayoutOption, OutputFolder, RunFolder
+from foveate.cli.options import (
+    Count,
+    DataFolder,
+    Flag,
+    InputFile,
+    InputFolder,
+    LayoutOption,
+    OutputFolder,
+    RunFolder,
+)
 
 Fold = Annotated[int | Literal["none"] | None, Parameter(metavar="N|none", show_choices=False)]
 
@@ -60,10 +68,10 @@ class TrainingOptions:
 
     data: DataFolder
     layout: LayoutOption = "idrid"
-    split: Annotated[Path | None, Parameter(metavar="FILE")] = None
+    split: InputFile | None = None
     """JSON file of folds, as `foveate data split` writes it; the recipe's own by default. A recipe that has
     none assigns the photographs to folds by its seed, and saves the folds in the run."""
-    healthy: Annotated[Path | None, Parameter(metavar="DIR")] = None
+    healthy: InputFolder | None = None
     """Folder of photographs of eyes without any lesion, for recipes that train on some; or IDRiD's
     folder 'B. Disease Grading', or one with a labels.csv (columns file and retinopathy_grade), of which the
     photographs of grade 0 in the recipe's train half are used."""
@@ -130,6 +138,17 @@ class CrossValidationOptions:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True, slots=True)
+class AverageOptions:
+    """Options of `foveate average`."""
+
+    runs: Annotated[tuple[InputFolder, ...], Parameter(name="--run", metavar="RUN", negative="")]
+    """Folder of a finished training run; give two or more."""
+    out: RunFolder
+    """Folder of the run to write."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ReleaseOptions:
     """Options of `foveate release`."""
 
@@ -139,7 +158,9 @@ class ReleaseOptions:
     to: OutputFolder
     """Folder to write the model package to; a package that it holds is replaced."""
     layout: LayoutOption = "idrid"
-    judged_by: Annotated[tuple[Path, ...], Parameter(metavar="RUN", negative="", show_default=False)] = ()
+    judged_by: Annotated[
+        tuple[InputFolder, ...], Parameter(metavar="RUN", negative="", show_default=False)
+    ] = ()
     """Folder of another finished run of the recipe, which held photographs back; may be given several times.
     Such runs calibrate a model that was trained on all photographs, and choose its thresholds, in place of
     its own run."""

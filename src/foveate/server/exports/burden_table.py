@@ -1,4 +1,4 @@
-"""The burden by field of the ETDRS grid as CSV.
+"""The burden by subfield of the ETDRS grid as CSV.
 
 Knows:   the columns, which docs/http-api.md specifies.
 Ignores: how lesions are counted; `review.measures` does that.
@@ -25,7 +25,7 @@ COLUMNS = (
 
 
 def etdrs_csv(burdens: Iterable[tuple[str, GridBurden]]) -> bytes:
-    """Return a row for each photograph, field and lesion.
+    """Return a row for each photograph, subfield and lesion.
 
     `mm_per_px` and `area_mm2` follow a rule of thumb where `scale_from` is fovea_to_disc.
     `placed_by_program` names what nobody has moved: fovea, disc, fovea;disc, or nothing.

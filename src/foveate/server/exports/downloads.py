@@ -193,7 +193,7 @@ class Exports:
             and record.spacing_mm == record.predicted.photograph.spacing_mm
         ):
             return None
-        journal = [record.revision, *_review(self._gradings.as_decided(record)).values()]
+        journal = [record.revision, *_review(self._gradings.as_adjudicated(record)).values()]
         selected = [
             version(),
             EXPORT_FORMAT,
@@ -220,6 +220,7 @@ class Exports:
             spacing=record.spacing_mm,
             journal=self.journal(record),
             corrected=corrected,
+            pixels=record.width * record.height,
         )
 
     def _export(self, identifier: str, task: ExportTask) -> None:
@@ -246,7 +247,7 @@ class Exports:
             photograph=JournalPhotograph(name=record.key, sha256=record.sha256),
             model=record.predicted.model,
             thresholds=_thresholds(record),
-            **_review(self._gradings.as_decided(record)),
+            **_review(self._gradings.as_adjudicated(record)),
             revision=record.revision,
             edits=tuple(
                 JournalEdit(
@@ -278,7 +279,7 @@ class Exports:
             return self._zip([*_within(folder, parts), *tables_of])
 
     def etdrs_csv(self, records: Mapping[str, Record]) -> bytes:
-        """Return the burden by ETDRS field of those photographs that have a grid and still exist.
+        """Return the burden by ETDRS subfield of those photographs that have a grid and still exist.
 
         Args:
             records: name of a photograph in the table -> its record.
@@ -293,7 +294,7 @@ class Exports:
         return burden_table.etdrs_csv((key, burden) for key, burden in burdens if burden is not None)
 
     def _burden(self, record: Record) -> GridBurden | None:
-        """Return the burden by ETDRS field as it is now; None if no grid is placed.
+        """Return the burden by ETDRS subfield as it is now; None if no grid is placed.
 
         Raises:
             ServiceError: the photograph was deleted meanwhile.
@@ -302,7 +303,7 @@ class Exports:
         return None if present.grid is None else self._measures.grid_burden(present)
 
     def _etdrs(self, records: Mapping[str, Record]) -> Iterator[Entry]:
-        """Yield the burden by ETDRS field for a zip, if any photograph has a grid."""
+        """Yield the burden by ETDRS subfield for a zip, if any photograph has a grid."""
         if any(record.grid is not None for record in records.values()):
             yield ETDRS, self.etdrs_csv(records)
 
@@ -312,7 +313,7 @@ class Exports:
         Args:
             records: name of a photograph in the zip -> its record.
         """
-        rows = [(key, self._gradings.as_decided(record)) for key, record in records.items()]
+        rows = [(key, self._gradings.as_adjudicated(record)) for key, record in records.items()]
         if any(photograph_table.has_statements(record) for _, record in rows):
             yield PHOTOGRAPHS, photograph_table.photographs_csv(rows)
 
@@ -384,7 +385,7 @@ class Exports:
         """
         corrected = [
             record
-            for record in map(self._gradings.as_decided, records)
+            for record in map(self._gradings.as_adjudicated, records)
             if record.reviewed or corrected_lesions(self._database, record.id)
         ]
         if not corrected:
@@ -412,7 +413,7 @@ class Exports:
         """
         photograph = _content(self._photograph(record))
         with self._corrections.lock(record.id):  # so that masks and journal are of one moment
-            present = self._gradings.as_decided(self._present(record))
+            present = self._gradings.as_adjudicated(self._present(record))
             masks = {
                 code: maps.encode_mask(self._corrections.mask(present, code)) for code in present.lesions
             }
@@ -438,7 +439,9 @@ class Exports:
         with self._lock:
             if not is_file(out):
                 try:
-                    self._jobs.run_io_task(ExportPhotographTask(folder=folder, out=out))
+                    self._jobs.run_io_task(
+                        ExportPhotographTask(folder=folder, out=out, pixels=record.width * record.height)
+                    )
                 finally:
                     delete_remains(self._database, self._data_dir, record.id)
         return out
@@ -528,7 +531,7 @@ def _row(folder: Path, key: str, name: str) -> SummaryRow:
         name: name of its files in the zip.
     """
     content = (folder / result_paths.regions_file(key, ".json")).read_bytes()
-    return replace(tables.row_of(json.loads(content), name), name=name)
+    return replace(tables.row_of(json.loads(content)), name=name)
 
 
 def _corrected_row(folder: Path, key: str, name: str) -> SummaryRow | None:

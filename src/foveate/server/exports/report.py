@@ -47,7 +47,7 @@ UNNAMED = "a person without a name"
 QUALITY = {
     "blur": "out of focus, or the lens was not clear",
     "colour": "blue or green is brighter than red: are channels swapped?",
-    "cut": "more of the field is missing than cameras cut off",
+    "cut": "more of the field of view is cut off than is usual for fundus cameras",
     "exposure": "too dark, too light, or much of it lost in black or white",
     "small": "the field is less than 1000 px wide: microaneurysms can hardly be distinguished from noise",
 }
@@ -75,12 +75,12 @@ class LesionRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GridTable:
-    """The burden by field of the ETDRS grid."""
+    """The burden by subfield of the ETDRS grid."""
 
     caption: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    """The field's name, then number of regions and area of each lesion."""
+    """The subfield's name, then number of regions and area of each lesion."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -207,8 +207,8 @@ class Reports:
             raise errors.not_ready("no photograph of the batch is done yet; wait for the first")
         if len(records) > MOST_AT_ONCE:
             raise errors.invalid(
-                f"{len(records)} photographs are done, a report holds at most {MOST_AT_ONCE}; "
-                "fetch them one by one"
+                f"{len(records)} photographs are done, but this report holds at most {MOST_AT_ONCE}; "
+                "use POST /api/batches/ID/report-jobs, which takes more, or fetch them one by one"
             )
         return self.reports_of_done(records, without_result)
 
@@ -289,7 +289,7 @@ def _remark(missing: int, total: int) -> str:
     verb = "is" if missing == 1 else "are"
     return (
         f"{missing} of {quantity(total, 'photograph')} had no result and {verb} not in this report; "
-        "make it again."
+        "make the report again once all are analysed."
     )
 
 
@@ -340,7 +340,7 @@ def _threshold(lesion: schemas.LesionResult) -> str:
 
 def _quality(codes: Sequence[str]) -> str:
     if not codes:
-        return "No problem was detected that may spoil the result."
+        return "No quality problem was detected."
     line = "; ".join(QUALITY.get(code, code) for code in codes)
     return f"Doubtful: {line}."
 
@@ -349,7 +349,7 @@ def _reviewed(body: schemas.PhotographBody) -> str:
     """Return who marked a photograph as reviewed and when, or that nobody did."""
     if not (body.reviewed or body.reviewed_before_grading):
         return "Not marked as reviewed."
-    before = ", before double grading; not decided yet" if body.reviewed_before_grading else ""
+    before = ", before double grading; not adjudicated yet" if body.reviewed_before_grading else ""
     if body.reviewed_at is None:
         return f"Marked as reviewed{before}; by whom and when was not recorded."
     return f"Marked as reviewed by {body.reviewer or UNNAMED}, {_day(body.reviewed_at)}{before}."
@@ -399,7 +399,7 @@ def _action(edit: Edit) -> tuple[str, str]:
             tools = {"brush": "painted", "eraser": "erased", "restore": "restored to the model's"}
             return "stroke", tools[edit.details.tool]
         case VerdictDetails():
-            verdicts = {"questionable": "marked as questionable", "none": "given back to the model"}
+            verdicts = {"questionable": "marked as questionable", "none": "restored to the model's"}
             return "region", verdicts.get(edit.details.verdict, edit.details.verdict)
         case _:
             return "whole mask", "replaced"
@@ -434,8 +434,8 @@ def _grid_table(
         for name, field in burden.fields.items()
     ]
     return GridTable(
-        caption=f"Burden by ETDRS field, {burden.eye} eye; {_placed(burden)}; {scale}",
-        columns=("Field", *(lesion.name for lesion in lesions.values())),
+        caption=f"Burden by ETDRS subfield, {burden.eye} eye; {_placed(burden)}; {scale}",
+        columns=("Subfield", *(lesion.name for lesion in lesions.values())),
         rows=tuple(rows),
     )
 
@@ -446,13 +446,13 @@ def _placed(burden: GridBurden) -> str:
         case []:
             return "grid placed by hand"
         case [part]:
-            return f"{part} placed by the program, check"
+            return f"{part} placed by the program: to be checked"
         case _:
-            return "fovea and disc placed by the program, check"
+            return "fovea and disc placed by the program: to be checked"
 
 
 def _cell(count: int, area_px: int, spacing: float | None) -> str:
-    """Return the number of regions and the area of a lesion in a field."""
+    """Return the number of regions and the area of a lesion in a subfield."""
     if not count and not area_px:
         return "-"
     return f"{count} · {_area(area_px, spacing)}"

@@ -120,7 +120,7 @@ class ReportJobs:
             raise errors.not_ready("no photograph of the batch is done yet; wait for the first")
         if len(records) > MOST_PHOTOGRAPHS:
             raise errors.invalid(
-                f"{len(records)} photographs are done, a report holds at most {MOST_PHOTOGRAPHS}; "
+                f"{len(records)} photographs are done, but a report holds at most {MOST_PHOTOGRAPHS}; "
                 "divide the batch"
             )
         identifier = uuid.uuid4().hex

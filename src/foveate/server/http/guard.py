@@ -30,7 +30,7 @@ from foveate.server.errors import ServiceError
 from foveate.server.http.errors import Problem
 from foveate.server.monitoring import Metrics, log_traceback
 from foveate.server.options import Options
-from foveate.server.sessions import COOKIE, Sessions
+from foveate.server.sessions import Sessions
 
 JSON_BYTES = 2 << 20
 """Maximum size of a body that is not a file, bytes: a stroke of 10,000 points takes 0.4 MB."""
@@ -153,13 +153,18 @@ class Guard:
         """Raise a Problem if a request may not be handled."""
         path = scope["path"]
         if hostname(headers.get("host", "")) not in self._options.names:
-            raise Problem(421, "unknown_host", "the server has another name; allow this one by --allow-host")
+            raise Problem(
+                421,
+                "unknown_host",
+                "this server does not answer to the host name in the request; whoever runs it can allow that "
+                "name with --allow-host",
+            )
         if not _is_ours(headers) and not (scope["method"] == "GET" and _is_public(path)):
             raise Problem(
                 403,
                 "cross_site",
-                "requests must come from this server's own page, or from no page; a proxy must pass on the "
-                "browser's Host header (docs/serve.md)",
+                "requests must come from this server's own page, or from a program that is not a browser; a "
+                "proxy must pass on the browser's Host header (docs/serve.md)",
             )
         if _is_open(path) or admits(self._sessions, headers):
             return
@@ -257,7 +262,7 @@ def _replay(message: Message, receive: Receive) -> Receive:
 
 def admits(sessions: Sessions, headers: Headers) -> bool:
     """Return whether a request may pass, because of its token or of the session in its cookie."""
-    session = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
+    session = cookie_parser(headers.get("cookie", "")).get(sessions.cookie, "")
     return sessions.admits(headers.get("authorization", ""), session)
 
 

@@ -124,7 +124,10 @@ def configuration(app: Application) -> uvicorn.Config:
 
 
 def _listening(options: Options) -> socket.socket:
-    """Return a socket that is bound to the address; it is opened first, so that the address is free.
+    """Return a socket that listens at the address, before anything else is opened.
+
+    Clients that connect now wait until the server is ready. Two servers can bind one address, but only one
+    can listen at it.
 
     Raises:
         SettingError: the address cannot be used.
@@ -133,9 +136,12 @@ def _listening(options: Options) -> socket.socket:
         family, kind, number, _, place = socket.getaddrinfo(
             options.host, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        listening = socket.socket(family, kind, number)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(place)
+        with contextlib.ExitStack() as on_error:
+            listening = on_error.enter_context(socket.socket(family, kind, number))
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(place)
+            listening.listen(BACKLOG)
+            on_error.pop_all()
     except UnicodeError as error:
         raise SettingError(f"--host {options.host}: is no host name or address; check it") from error
     except OSError as error:

@@ -139,6 +139,8 @@ class ExportTask(Message):
     """None if nobody has corrected anything."""
     corrected: dict[str, Path]
     """Lesion -> PNG of its corrected map; lesions without corrections are left out."""
+    pixels: int
+    """Number of pixels of the photograph; more are not decoded."""
 
 
 class ExportPhotographTask(Message):
@@ -147,6 +149,8 @@ class ExportPhotographTask(Message):
     task: Literal["export-photograph"] = "export-photograph"
     folder: Path
     out: Path
+    pixels: int
+    """Number of pixels of the photograph; more are not decoded."""
 
 
 Task = ReceiveTask | ReadMaskTask | PredictTask | ExportTask | ExportPhotographTask

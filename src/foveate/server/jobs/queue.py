@@ -34,7 +34,14 @@ from foveate.server.jobs.protocol import (
     Task,
 )
 from foveate.server.jobs.steady_clock import SteadyClock
-from foveate.server.jobs.worker_pool import CancelledError, LostError, TooSlowError, Worker, WorkerPool
+from foveate.server.jobs.worker_pool import (
+    CancelledError,
+    LostError,
+    StartError,
+    TooSlowError,
+    Worker,
+    WorkerPool,
+)
 from foveate.server.monitoring import Metrics
 from foveate.server.options import Limits
 from foveate.server.review.current_counts import uncorrected_counts
@@ -137,8 +144,14 @@ class JobQueue:
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
-        """Put photographs that were being predicted back into the queue, and start the threads."""
+        """Put photographs that were being predicted back into the queue, and start the threads.
+
+        Raises:
+            OutputError: none of the photographs that the database lists has its files.
+            OSError, sqlite3.Error: the data folder cannot be used.
+        """
         self._database.resume()
+        self._delete_without_files()
         self._data_dir.keep_only(frozenset(self._database.identifiers()), self._database.removed())
         self._database.forget_removed(time.time() - DELETED_SECONDS)
         for worker in self._workers.inference_workers:
@@ -310,6 +323,11 @@ class JobQueue:
             except ServiceError as error:
                 _log_disk(error)
                 raise errors.internal() if error.code == "crashed" else error from error
+            except StartError as error:
+                if self._closing.is_set():
+                    raise errors.stopping() from error
+                LOG.error("%s", error)
+                raise errors.no_worker() from error
             except (LostError, TooSlowError, CancelledError) as error:
                 if self._closing.is_set():
                     raise errors.stopping() from error
@@ -320,11 +338,16 @@ class JobQueue:
 
         Raises:
             ServiceError: the task is refused.
+            StartError: the worker cannot be replaced, in any attempt.
             LostError, TooSlowError, CancelledError: as `Worker.do`, in the last attempt.
         """
         for _ in range(1, IO_ATTEMPTS):
-            with contextlib.suppress(LostError):
+            try:
                 return self._workers.io_worker.do(task, lambda share: None, self._limits.seconds)
+            except StartError:
+                raise
+            except LostError:
+                pass
             if self._closing.is_set():
                 raise LostError
             LOG.warning(
@@ -365,6 +388,24 @@ class JobQueue:
             for identifier in self._database.identifiers(batch):
                 self.delete(identifier)
         self._events.publish("batch-deleted", {"id": batch})
+
+    def _delete_without_files(self) -> None:
+        """Delete the photographs whose files are gone: they were deleted after a backup of the database.
+
+        Raises:
+            OutputError: none of several photographs has its files: the folder was moved, or not restored.
+        """
+        identifiers = self._database.identifiers()
+        lost = [each for each in identifiers if not self._data_dir.has_upload(each)]
+        if len(lost) == len(identifiers) > 1:  # a single one may have been under deletion on a full disk
+            raise OutputError(
+                f"{self._data_dir.photographs}: holds none of the {len(lost)} photographs that "
+                f"{self._data_dir.database.name} lists; put this folder back, or choose another --data"
+            )
+        for each in lost:
+            self.delete(each)
+        if lost:
+            LOG.warning("%d photographs were deleted from the database: their files are gone", len(lost))
 
     # Working
 
@@ -417,7 +458,10 @@ class JobQueue:
         self._running[record.id] = worker
         self._on_change(record)
         if record.attempts > ATTEMPTS:
-            line = f"its analysis crashed {ATTEMPTS} times; scale it down, or send it to us"
+            line = (
+                f"its analysis crashed {ATTEMPTS} times; scale the photograph down, or report the error with "
+                "the server's log, without the photograph"
+            )
             self._persistently(lambda: self._fail(record, "crashed", line))
             return
 
@@ -441,6 +485,11 @@ class JobQueue:
         except TooSlowError:
             line = f"its analysis took longer than {self._limits.seconds:g} s; scale it down"
             self._persistently(lambda: self._fail(record, "too_slow", line))
+        except StartError as error:  # not the photograph's fault: it waits until a worker starts again
+            if not self._closing.is_set():
+                LOG.error("%s; trying again in %g s", error, RETRY_SECONDS)
+            self._persistently(lambda: self._return(record, attempts=record.attempts - 1))
+            self._closing.wait(RETRY_SECONDS)
         except (LostError, CancelledError):
             if not self._closing.is_set():
                 LOG.warning("a worker ended while it analysed a photograph; it is replaced")

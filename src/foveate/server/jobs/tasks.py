@@ -30,7 +30,7 @@ from foveate.errors import (
     is_out_of_memory,
 )
 from foveate.geometry import canvas
-from foveate.inference import batch
+from foveate.inference import photograph_job
 from foveate.inference.api import Model
 from foveate.inference.pipeline import segment
 from foveate.inference.settings import Settings
@@ -113,7 +113,7 @@ def _require_pixel_limit(path: Path, pixels: int) -> None:
             with Image.open(path, formats=("JPEG", "PNG", "TIFF")) as header:
                 width, height = header.size
                 require_bounded(path, header)
-    except Image.DecompressionBombError:  # more pixels than Pillow decodes
+    except Image.DecompressionBombError:  # more pixels than any limit: see `options.MOST_PIXELS`
         width, height = pixels + 1, 1
     except (OSError, SyntaxError, ValueError):
         return
@@ -182,8 +182,10 @@ def predict(task: PredictTask, model: Model, progress: Callable[[float], None]) 
             photograph, model.package, model.engine, settings, progress=lambda share: progress(0.9 * share)
         )
         with atomic_files.replace_directory(directory.results) as work:
-            row = batch.save(segmentation, work, name=task.key)
-            request = batch.predict_request(task.key, model.package, segmentation.engine, settings, "png")
+            row = photograph_job.save(segmentation, work, name=task.key)
+            request = photograph_job.predict_request(
+                task.key, model.package, segmentation.engine, settings, "png"
+            )
             lesion_codes = segmentation.probabilities.lesions
             writers.write_summary(work, [row], lesion_codes, request.provenance)
             content = json.loads((work / result_paths.regions_file(task.key, ".json")).read_bytes())
@@ -231,7 +233,7 @@ def _result(directory: PhotographDir, task: ExportTask) -> PhotographResult:
     settings = {**facts.settings, "thresholds": dict(task.thresholds)}
     return PhotographResult(
         request=PredictRequest(name=task.key, provenance=provenance, settings=settings),
-        photograph=replace(_read(directory, photographs.LIMIT_PIXELS), spacing=task.spacing),
+        photograph=replace(_read(directory, task.pixels), spacing=task.spacing),
         field=field,
         probabilities=probabilities,
         decisions={
@@ -281,7 +283,7 @@ def export_photograph(task: ExportPhotographTask) -> None:
     """
     directory = PhotographDir(folder=task.folder)
     with _service_errors(directory):
-        pixels = _read(directory, photographs.LIMIT_PIXELS).pixels
+        pixels = _read(directory, task.pixels).pixels
         bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR).astype(np.uint8)
         atomic_files.write_file(task.out, maps.encode_picture(bgr, ".png", []))
 

@@ -54,6 +54,10 @@ class LostError(Exception):
     """The process ended in the middle of a task: out of memory, or a crash in a library."""
 
 
+class StartError(LostError):
+    """The process could not start, so that the task has not begun: another attempt may succeed later."""
+
+
 class TooSlowError(Exception):
     """The task exceeded its time limit; the process was killed."""
 
@@ -84,6 +88,7 @@ class Worker(Protocol):
 
         Raises:
             ServiceError: the task cannot be done.
+            StartError: the worker is lost, and cannot be replaced now; the message says why.
             LostError: the worker ended in the middle of the task.
             TooSlowError: the task exceeded its time limit.
             CancelledError: `cancel` was called.
@@ -160,9 +165,7 @@ class WorkerProcess:
         with self._lock:
             self._cancelled = False
             if self._process.poll() is not None and not self._closed:
-                _end(self._process)
-                self._start()
-                self._ready = None
+                self._replace()
         self._await_start()
         try:
             self._send(task)
@@ -172,16 +175,30 @@ class WorkerProcess:
         finally:
             self._cancelled = False
 
-    def _await_start(self) -> None:
-        """Wait for the handshake; a process that ends while it starts is lost, as in any task.
+    def _replace(self) -> None:
+        """Start a new process in place of the one that has ended.
 
         Raises:
-            LostError: the process ended before it was ready, or was closed.
+            StartError: the system cannot start it, such as without memory; the next call tries again.
+        """
+        _end(self._process)
+        self._ready = None
+        try:
+            self._start()
+        except (OSError, RuntimeError) as error:  # RuntimeError: Python cannot start the thread
+            _end(self._process)
+            raise StartError(f"a worker cannot be started ({error})") from error
+
+    def _await_start(self) -> None:
+        """Wait for the handshake.
+
+        Raises:
+            StartError: the process ended before it was ready, cannot open the model, or was closed.
         """
         try:
             self.handshake()
         except FoveateError as error:
-            raise LostError from error
+            raise StartError(str(error)) from error
 
     def cancel(self) -> None:
         """Ask the process to stop its task, and end the process if it does not."""

@@ -74,7 +74,7 @@ def region_at(
 
 
 def grid_burden(burden: GridBurden) -> schemas.GridBurden:
-    """Return the lesions in the fields of the ETDRS grid."""
+    """Return the lesions in the subfields of the ETDRS grid."""
     placed = schemas.GridBody.model_validate(burden.placed.model_dump())
     return schemas.GridBurden(
         fovea=placed.fovea,

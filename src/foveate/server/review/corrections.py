@@ -238,8 +238,9 @@ class Corrections:
         """Store one edit in the journal, and show it only when it is stored.
 
         Raises:
-            ServiceError: the photograph does not exist or is not done, its gradings must be made or decided
-                on first, it belongs to another grader, the lesion is unknown, or the revision is stale.
+            ServiceError: the photograph does not exist or is not done, its gradings must be made or
+                adjudicated first, it belongs to another grader, the lesion is unknown, or the revision is
+                stale.
         """
         with self.lock(identifier):
             record = self._ready(identifier, attribution.revision, attribution.author)

@@ -1,12 +1,12 @@
-"""The ETDRS grid: nine fields around the fovea, and the lesions in each.
+"""The ETDRS grid: nine subfields around the fovea, and the lesions in each.
 
 Knows:   circles of 1, 3 and 6 mm, divided by diagonals, and the scale in millimetres per pixel.
 Ignores: how lesions are detected, and who placed the grid.
 
-Source: Early Treatment Diabetic Retinopathy Study report 10, doi:10.1016/S0161-6420(13)38012-9 (the fields).
+Source: Early Treatment Diabetic Retinopathy Study report 10, doi:10.1016/S0161-6420(13)38012-9 (subfields).
 The distance from fovea to disc is a rule of thumb: 2.5 disc diameters of 1.8 mm (our choice).
 
-Shape letters: H W photograph, P pixels, F fields.
+Shape letters: H W photograph, P pixels, F subfields.
 """
 
 import math
@@ -75,9 +75,9 @@ class Grid:
     def fields(
         self, rows: Float64[np.ndarray, " P"], columns: Float64[np.ndarray, " P"]
     ) -> Int64[np.ndarray, " P"]:
-        """Return, for each position, the index in `FIELDS` of the field in which it lies.
+        """Return, for each position, the index in `FIELDS` of the subfield in which it lies.
 
-        A position on a diagonal belongs to the field that begins there, in the order of `PARTS`.
+        A position on a diagonal belongs to the subfield that begins there, in the order of `PARTS`.
         """
         up, right = self.fovea[0] - rows, columns - self.fovea[1]
         nasal = right if self.is_right else -right
@@ -99,26 +99,26 @@ def suggest(photograph: Photograph, field: Field) -> GridFacts | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LesionBurden:
-    """One lesion in one field of the grid."""
+    """One lesion in one subfield of the grid."""
 
     count: int
-    """Number of regions whose centroid lies in the field."""
+    """Number of regions whose centroid lies in the subfield."""
     area_px: int
-    """Number of lesion pixels in the field."""
+    """Number of lesion pixels in the subfield."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FieldBurden:
-    """The lesions in one field of the grid."""
+    """The lesions in one subfield of the grid."""
 
     pixels: int
-    """Number of pixels of the field that lie in the field of view."""
+    """Number of pixels of the subfield that lie in the field of view."""
     lesions: Mapping[str, LesionBurden]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GridBurden:
-    """The lesions in the fields of a placed grid."""
+    """The lesions in the subfields of a placed grid."""
 
     placed: GridFacts
     """Where fovea and disc lie."""
@@ -166,12 +166,12 @@ def _point(place: tuple[float, float]) -> PointFacts:
 
 
 def visible_pixels(grid: Grid, visible: Field, area: int) -> list[int]:
-    """Count the pixels of each field of the grid that lie in the field of view.
+    """Count the pixels of each subfield of the grid that lie in the field of view.
 
     Args:
         grid: the grid.
         visible: the field of view.
-        area: number of pixels of the field of view; those in no field of the grid count as outside.
+        area: number of pixels of the field of view; those in no subfield count as outside.
     """
     numbers = np.zeros(len(FIELDS), np.int64)
     for box in _strips(_met(grid, visible.box)):
@@ -194,7 +194,7 @@ def _met(grid: Grid, box: Box) -> Box:
 
 
 def lesion_pixels(grid: Grid, mask: UInt8[np.ndarray, "H W"]) -> list[int]:
-    """Count the lesion pixels in each field, in a mask of 0 and 1."""
+    """Count the lesion pixels in each subfield, in a mask of 0 and 1."""
     numbers = np.zeros(len(FIELDS), np.int64)
     height, width = mask.shape
     for box in _strips(Box.whole((height, width))):
@@ -204,7 +204,7 @@ def lesion_pixels(grid: Grid, mask: UInt8[np.ndarray, "H W"]) -> list[int]:
 
 
 def region_counts(grid: Grid, regions: Sequence[Region]) -> list[int]:
-    """Count the regions whose centroid lies in each field."""
+    """Count the regions whose centroid lies in each subfield."""
     if not regions:
         return [0] * len(FIELDS)
     centres = np.array([region.centroid for region in regions], np.float64)
@@ -213,11 +213,11 @@ def region_counts(grid: Grid, regions: Sequence[Region]) -> list[int]:
 
 
 def by_field(burdens: Mapping[str, Sequence[LesionBurden]], pixels: Sequence[int]) -> dict[str, FieldBurden]:
-    """Return the burden by field.
+    """Return the burden by subfield.
 
     Args:
-        burdens: lesion -> its burden in each field.
-        pixels: number of visible pixels of each field.
+        burdens: lesion -> its burden in each subfield.
+        pixels: number of visible pixels of each subfield.
     """
     return {
         field: FieldBurden(
@@ -228,7 +228,7 @@ def by_field(burdens: Mapping[str, Sequence[LesionBurden]], pixels: Sequence[int
 
 
 def _binned(grid: Grid, rows: np.ndarray, columns: np.ndarray) -> Int64[np.ndarray, " F"]:
-    """Count pixels by the field in which their centres lie."""
+    """Count pixels by the subfield in which their centres lie."""
     return np.bincount(grid.fields(rows + 0.5, columns + 0.5), minlength=len(FIELDS))
 
 

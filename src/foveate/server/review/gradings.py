@@ -105,8 +105,8 @@ class Gradings:
         """Return whether a photograph was reviewed before its graders were done, so that it waits for them.
 
         Such a review is one person's, made before the server required graders or before anybody graded; it is
-        kept, but is no decision between gradings. A review after all gradings counts, even if nobody has
-        begun an adjudication: earlier versions of Foveate accepted one.
+        kept, but is no adjudication. A review after all gradings counts, even if nobody has begun an
+        adjudication: earlier versions of Foveate accepted one.
         """
         if not record.reviewed:
             return False
@@ -120,7 +120,7 @@ class Gradings:
             return True
         return record.reviewed_at < max(grading.done or 0.0 for grading in gradings)
 
-    def as_decided(self, record: Record) -> Record:
+    def as_adjudicated(self, record: Record) -> Record:
         """Return a photograph, not reviewed if it was reviewed only before its graders were done."""
         return replace(record, reviewed=False) if self.reviewed_before(record) else record
 
@@ -178,13 +178,13 @@ class Gradings:
             record=record,
             name=adjudication.adjudicator,
             role="adjudicator",
-            done=self._decided(record, adjudication) if record.reviewed else None,
+            done=self._adjudicated_at(record, adjudication) if record.reviewed else None,
             counts=current_counts_of(self._database, record.id),
         )
         return [*results, decision]
 
-    def _decided(self, record: Record, adjudication: Adjudication) -> float:
-        """Return when a decision was marked as reviewed, or last edited if the former was not recorded."""
+    def _adjudicated_at(self, record: Record, adjudication: Adjudication) -> float:
+        """Return when an adjudication was marked as reviewed; or else, if not recorded, was last edited."""
         if record.reviewed_at is not None:
             return record.reviewed_at
         edits = [edit.time for edit in edits_of(self._database, record.id) if not edit.undone]
@@ -275,7 +275,10 @@ class Gradings:
             ServiceError: 'not_ready'.
         """
         if stored.grading_in(self._database, record.id) is not None or self.of(record):
-            raise errors.not_ready("people grade this result; submit the photograph once more instead")
+            raise errors.not_ready(
+                "this photograph has gradings, or is one, so it cannot be analysed again; submit it as a new "
+                "photograph"
+            )
 
     def require_deletable(self, record: Record) -> None:
         """Require that a photograph is not the copy of a grader who is done.
@@ -300,7 +303,8 @@ class Gradings:
 
         Raises:
             ServiceError: the grading is done or belongs to somebody else; or the photograph must be graded
-                first, nobody has begun to decide between its gradings, or the author is one of its graders.
+                first, nobody has begun to adjudicate between its gradings, or the author is one of its
+                graders.
         """
         grading = stored.grading_in(self._database, record.id)
         if grading is None:
@@ -335,8 +339,8 @@ class Gradings:
             )
         if self.adjudication(record) is None:
             raise errors.not_ready(
-                "nobody has begun to decide between its gradings; begin first (on the page: 'Decide, "
-                "beginning with the pixels that all marked' under Review and downloads)"
+                "nobody has begun to adjudicate between its gradings; begin first (on the page: 'Adjudicate' "
+                "under Review and downloads)"
             )
         if author:
             _require_no_grader(gradings, author)
@@ -366,11 +370,11 @@ class Gradings:
     ) -> None:
         """Begin the adjudication of a photograph's gradings; nobody can begin a grading meanwhile.
 
-        A review is withdrawn: the decision is not made yet.
+        A review is withdrawn: the photograph is not adjudicated yet.
 
         Args:
             record: the photograph; the caller holds the lock of its journal.
-            adjudicator: name of the person who decides.
+            adjudicator: name of the person who adjudicates.
             source: the masks to begin with, as in `Adjudication`.
             apply: applies these masks of the gradings, and calls the second argument within the same change.
 
@@ -393,7 +397,7 @@ def _of_person(gradings: Sequence[Grading], name: str) -> Grading | None:
 
 def _require_no_grader(gradings: Sequence[Grading], name: str) -> None:
     if grading := _of_person(gradings, name):
-        raise errors.invalid(f"{grading.grader} has graded this photograph; somebody else must decide")
+        raise errors.invalid(f"{grading.grader} has graded this photograph; somebody else must adjudicate")
 
 
 def starting_mask(masks: Mapping[str, Mask], source: str) -> Mask:

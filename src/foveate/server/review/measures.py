@@ -1,6 +1,6 @@
-"""The current regions, counts and mask of each lesion, and the burden by ETDRS field.
+"""The current regions, counts and mask of each lesion, and the burden by ETDRS subfield.
 
-Knows:   which map and level are current, and which lesions lie in each field of the grid.
+Knows:   which map and level are current, and which lesions lie in each subfield of the grid.
 Ignores: HTTP, and how corrections are made.
 
 Shape letters: H W photograph.
@@ -165,7 +165,7 @@ class PhotographMeasures:
         return contours.trace(self._corrections.mask(record, lesion), regions)
 
     def grid_burden(self, record: Record) -> GridBurden:
-        """Return the burden of each field of the ETDRS grid.
+        """Return the burden of each subfield of the ETDRS grid.
 
         Raises:
             ServiceError: 'not_ready': no grid was placed.
@@ -185,7 +185,7 @@ class PhotographMeasures:
         )
 
     def _in_fields(self, record: Record, lesion: str, grid: etdrs.Grid) -> list[LesionBurden]:
-        """Return the burden of a lesion in each field."""
+        """Return the burden of a lesion in each subfield."""
         counts = etdrs.region_counts(grid, [entry.region for entry in self.regions(record, lesion)])
         areas = etdrs.lesion_pixels(grid, self.traced(record, lesion).mask)
         return [LesionBurden(count=count, area_px=area) for count, area in zip(counts, areas, strict=True)]

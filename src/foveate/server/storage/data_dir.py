@@ -17,13 +17,15 @@ DATA/photographs/<id>/upload             the file as it was sent
                      /maps.tiles         tiles of the maps, all lesions of a tile in one picture
                      /references/<name>_<LESION>.png
                      /made/<settings>/   exports at other thresholds, or with corrections
-DATA/unknown/<id>-<digits>/              photographs that the database does not list; for a person to check
+DATA/unknown/<name>-<digits>             photographs that the database does not list, and what is not
+                                         Foveate's; for a person to check
 DATA/gone/                               files that are being deleted
 """
 
 import errno
 import logging
 import os
+import re
 import shutil
 import sys
 import uuid
@@ -34,6 +36,7 @@ from typing import IO
 
 from foveate import atomic_files
 from foveate.errors import OutputError
+from foveate.paths import is_folder
 
 if sys.platform != "win32":
     import fcntl
@@ -42,6 +45,12 @@ LOG = logging.getLogger("foveate.server")
 
 DATABASE = "foveate.sqlite3"
 """Name of the SQLite file."""
+
+PARTS = frozenset({"photographs", "incoming", "gone", "unknown", "lock", DATABASE, f"{DATABASE}-journal"})
+"""Names that a first start, killed at any moment, may leave in the data folder."""
+
+OURS = re.compile(rf"[0-9a-f]{{32}}(\..*)?|{atomic_files.TEMPORARY.pattern}")
+"""Names that the server itself gives to files and folders; other ones are somebody's."""
 
 HELD = frozenset({errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES})
 """Errors of a lock that another process holds; others mean that the disk has no locks."""
@@ -112,7 +121,8 @@ class DataDir:
 
     Raises:
         OutputError: the folder cannot be written, locked or closed to other users, is used by another server,
-            holds photographs without a database, or lies on several disks.
+            holds photographs or foreign files without a database, or lies on several disks; nothing in it was
+            changed, except that missing folders may have been created.
     """
 
     def __init__(self, data: Path) -> None:
@@ -123,16 +133,20 @@ class DataDir:
         """Folder for the files of a model that is given as a zip; removed when a server starts or ends."""
         self._gone = data / "gone"
         self._unknown = data / "unknown"
+        with atomic_files.errors_for(data):
+            self._require_database()
         for folder in (self.photographs, self.incoming, self._gone):
             atomic_files.require_writable(folder)
             self._require_one_disk(folder)
         self._lock = _lock(data)
         try:
-            self._require_database()
             _close_to_others(data)
             for leftover in (*self.incoming.iterdir(), *self._gone.iterdir()):
                 with atomic_files.errors_for(leftover):
-                    _remove(leftover)
+                    if leftover == self.model or OURS.fullmatch(leftover.name):
+                        _remove(leftover)
+                    else:
+                        self._set_aside(leftover)
         except BaseException:
             self._lock.close()
             raise
@@ -148,11 +162,31 @@ class DataDir:
             )
 
     def _require_database(self) -> None:
-        """Raise OutputError if there are photographs but no database: a new one would list none of them."""
-        if any(self.photographs.iterdir()) and not (self.database.exists() and self.database.stat().st_size):
+        """Check that there is a database, or nothing in the folder that is missing its database or not ours.
+
+        Without a database the folder is a new one: the server would list none of its photographs, and remove
+        the uploads under way.
+
+        Raises:
+            OutputError: the database is missing or empty, and the folder is not.
+        """
+        if not is_folder(self.data) or (self.database.exists() and self.database.stat().st_size):
+            return
+        log = self.database.with_name(f"{DATABASE}-wal")
+        if log.exists():
             raise OutputError(
-                f"{self.data}: holds photographs, but {self.database.name} is missing or empty; put it back, "
-                "or choose another --data"
+                f"{self.database}: is missing or empty, but {log.name} lies beside it; put it back (if it is "
+                f"a backup, first delete {log.name} and {DATABASE}-shm), or choose another --data"
+            )
+        if not _is_empty(self.photographs):
+            raise OutputError(
+                f"{self.data}: holds photographs, but {DATABASE} is missing or empty; put it back, or choose "
+                "another --data"
+            )
+        if not _is_new(self.data):
+            raise OutputError(
+                f"{self.data}: holds files but no {DATABASE}; choose an empty folder, such as --data "
+                f"{self.data / 'foveate'}"
             )
 
     def close(self) -> None:
@@ -168,6 +202,18 @@ class DataDir:
     def photograph(self, identifier: str) -> PhotographDir:
         """Return the folder of a photograph, whether it exists or not."""
         return PhotographDir(folder=self.photographs / identifier)
+
+    def has_upload(self, identifier: str) -> bool:
+        """Return whether a photograph's file exists, as it does until the photograph is deleted.
+
+        Raises:
+            OSError: the operating system cannot tell.
+        """
+        try:
+            self.photograph(identifier).upload.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
 
     def copy(self, source: PhotographDir, target: PhotographDir) -> None:
         """Copy a photograph with its result to another folder, without references and exports.
@@ -209,7 +255,8 @@ class DataDir:
         """Remove the folders of photographs that the database does not list, and unfinished files in others.
 
         Photographs that were deleted, and those that were not yet accepted when the server was killed, are
-        deleted. Others are moved to DATA/unknown, with their results: the database may be an older copy.
+        deleted. Others are moved to DATA/unknown, with their results: the database may be an older copy. So
+        is whatever else somebody has put there.
 
         Args:
             identifiers: the photographs that the database lists.
@@ -222,16 +269,41 @@ class DataDir:
                 self.mark_finished(directory)
                 continue
             was_accepted = directory.thumbnail.exists() and not directory.unfinished.exists()
-            if folder.name in removed or not was_accepted:
+            if folder.name in removed or (OURS.fullmatch(folder.name) and not was_accepted):
                 self.delete(folder)
-                continue
-            self._unknown.mkdir(exist_ok=True)
-            folder.rename(self._unknown / f"{folder.name}-{uuid.uuid4().hex[:8]}")
-            LOG.warning("a photograph that the database does not list was moved to unknown/")
+            else:
+                self._set_aside(folder)
+
+    def _set_aside(self, path: Path) -> None:
+        """Move a file or folder that the database does not list to DATA/unknown."""
+        self._unknown.mkdir(exist_ok=True)
+        path.rename(self._unknown / f"{path.name}-{uuid.uuid4().hex[:8]}")
+        LOG.warning("a file or folder that the database does not list was moved to unknown/")
 
     def free(self) -> int:
         """Return the bytes that are free on the disk."""
         return shutil.disk_usage(self.data).free
+
+
+def _is_empty(folder: Path, *, except_for: str = "") -> bool:
+    """Return whether a folder is missing, or holds nothing but unfinished files and what has one name."""
+    return not is_folder(folder) or all(
+        entry.name == except_for or atomic_files.TEMPORARY.fullmatch(entry.name) for entry in folder.iterdir()
+    )
+
+
+def _is_new(data: Path) -> bool:
+    """Return whether a data folder without a database holds only what a killed first start may have left.
+
+    Hidden entries do not count, nor does the folder that a new disk has.
+    """
+    lock = data / "lock"
+    return (
+        all(path.name in {*PARTS, "lost+found"} or path.name.startswith(".") for path in data.iterdir())
+        and not (lock.exists() and lock.stat().st_size)
+        and _is_empty(data / "incoming", except_for="model")
+        and _is_empty(data / "gone")
+    )
 
 
 def _lock(data: Path) -> IO[bytes]:
@@ -242,7 +314,7 @@ def _lock(data: Path) -> IO[bytes]:
     """
     path = data / "lock"
     with atomic_files.errors_for(path):
-        file = path.open("wb")
+        file = path.open("ab")  # nothing is written: a file of this name may be somebody's
     if sys.platform != "win32":  # Windows has no flock, and does not replace open files
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

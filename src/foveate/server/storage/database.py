@@ -375,7 +375,8 @@ class Database:
 
         Returns:
             The identifiers of the deleted copies, then that of the photograph; empty if it did not exist. The
-            caller deletes their folders; `removed` lists them until `forget_removed`.
+            caller deletes their folders; `removed` lists them until `forget_removed`. Copies of older
+            versions of the database are deleted, too: they hold what this call deletes.
         """
         with self.change() as database:
             copies = [row[0] for row in database.execute(COPIES, (identifier,))]
@@ -385,6 +386,9 @@ class Database:
                 database.execute("INSERT OR IGNORE INTO removed VALUES (?, ?)", (each, time.time()))
                 database.execute("DELETE FROM photographs WHERE id = ?", (each,))
         self._wipe()
+        if deleted:
+            with suppress(OSError):
+                migrations.delete_copies(self._path)
         return deleted
 
     def removed(self) -> frozenset[str]:
@@ -408,14 +412,12 @@ class Database:
         return [row[0] for row in rows]
 
     def _wipe(self) -> None:
-        """Remove deleted data from the write-ahead log and from copies of older versions, too.
+        """Remove deleted data from the write-ahead log, too.
 
         If that fails, as on a full disk, the next call does it.
         """
         with self._lock, suppress(sqlite3.OperationalError):
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        with suppress(OSError):
-            migrations.delete_copies(self._path)
 
     # The queue
 
@@ -493,7 +495,10 @@ class Database:
 
 def unusable(path: Path, error: sqlite3.Error) -> OutputError:
     """Return the error that reports a file which cannot be used as a database."""
-    return OutputError(f"{display_path(path)}: cannot be used as a database ({error}); choose another --data")
+    return OutputError(
+        f"{display_path(path)}: cannot be used as a database ({error}); restore a backup (docs/serve.md), or "
+        "choose another --data"
+    )
 
 
 def insert(connection: sqlite3.Connection, table: str, row: Mapping[str, object]) -> None:

@@ -30,7 +30,7 @@ class Grading:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Adjudication:
-    """A decision between gradings, which is made in the photograph's own journal."""
+    """The adjudication of a photograph's gradings, which is made in the photograph's own journal."""
 
     photograph: str
     adjudicator: str

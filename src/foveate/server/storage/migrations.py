@@ -7,6 +7,7 @@ Ignores: what any table holds.
 changed: a change of the schema is a new step at the end.
 """
 
+import re
 import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
@@ -43,7 +44,7 @@ CREATE TABLE adjudications (
     begun REAL NOT NULL
 );
 """)
-"""Gradings of several people, each a photograph of its own, and who decided between them."""
+"""Gradings of several people, each a photograph of its own, and who adjudicated between them."""
 
 COPIES_TO_THEIR_ORIGINALS = _sql("""
 UPDATE photographs SET batch = (
@@ -199,8 +200,9 @@ def delete_copies(path: Path) -> None:
     Raises:
         OSError: a copy cannot be deleted.
     """
-    for copy in path.parent.glob(f"{path.name}.v*"):
-        copy.unlink(missing_ok=True)
+    for copy in path.parent.iterdir():
+        if re.fullmatch(rf"{re.escape(path.name)}\.v\d+", copy.name):  # others are somebody's backups
+            copy.unlink(missing_ok=True)
 
 
 def _copy(connection: sqlite3.Connection, path: Path) -> None:

@@ -17,26 +17,22 @@ from types import MappingProxyType
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, UInt8, UInt16
-from PIL import Image
 
 from foveate import metrics, models, nets, photographs
 from foveate.choices import ComparisonTiling
-from foveate.datasets import DAMAGED, Case, truth
-from foveate.errors import DatasetError, SettingError, TrainingError, raise_if_out_of_memory
+from foveate.datasets import Case, truth
 from foveate.evaluation import LesionOutcome, maps_from_model
 from foveate.evaluation.evaluate import EvaluationSpec, evaluate
 from foveate.evaluation.measures import Measures
-from foveate.evaluation.networks import ROWS, Row
+from foveate.evaluation.networks import ROW_ENGINES, Row
 from foveate.evaluation.sources import CaseMaps, MapSource
-from foveate.geometry import canvas, tiling
+from foveate.geometry import tiling
 from foveate.inference.settings import DEFAULTS
 from foveate.metrics import Estimate, PixelCounts, froc
 from foveate.metrics.froc import DIAMETERS
 from foveate.metrics.thresholds import StoredMap
-from foveate.models import Package
 from foveate.nets import LocalGlobalUNet
-from foveate.paths import display_path, nfc
-from foveate.training import trainer, warm_start
+from foveate.training import trainer
 from foveate.training.recipe import ALONE_STAGES, STAGES, Recipe, StageName
 from foveate.training.run_folder import RunFolder
 from foveate.types import ModelContract
@@ -104,68 +100,10 @@ def build_network(recipe: Recipe, folder: Path, row: Row) -> LocalGlobalUNet:
     return network.eval()
 
 
-def require_crop(cases: Sequence[Case]) -> None:
-    """Require that every photograph contains the paper's crop; only the file headers are read.
-
-    Raises:
-        SettingError: a photograph is smaller.
-        DatasetError: a file is not a readable picture.
-        MemoryError: there is not enough memory.
-    """
-    for case in cases:
-        try:
-            with Image.open(case.photograph) as picture:
-                shape = (picture.height, picture.width)
-        except DAMAGED as error:
-            raise_if_out_of_memory(error)
-            raise DatasetError(
-                f"{display_path(case.photograph)}: unreadable ({error}); restore the file"
-            ) from error
-        if shape[0] < canvas.PAPER_CROP[0] or shape[1] < canvas.PAPER_CROP[1]:
-            raise SettingError(
-                f"{display_path(case.photograph)}: has {shape[0]} x {shape[1]} px, too few for the paper's "
-                f"crop of {canvas.PAPER_CROP[0]} x {canvas.PAPER_CROP[1]} px; choose --tiling model"
-            )
-
-
-def missing_stages(folder: Path) -> tuple[StageName, ...]:
-    """Return the stages that a run still needs for a comparison.
-
-    Once the joint stage is finished, the stages before it are not needed any more: a run that started from a
-    package may have left some of them out.
-    """
-    return ALONE_STAGES if RunFolder(folder).is_finished("joint") else COMPARISON_STAGES
-
-
 def steps_by_stage(folder: Path) -> dict[StageName, int]:
     """Return how many steps each finished stage of a run took."""
     run = RunFolder(folder)
     return {stage: run.step_count(stage) for stage in COMPARISON_STAGES if run.is_finished(stage)}
-
-
-def require_not_trained_on(
-    cases: Sequence[Case], training_cases: Sequence[Case], start: Package | None = None
-) -> None:
-    """Require that no photograph of the comparison is a training photograph.
-
-    Args:
-        cases: photographs of the comparison.
-        training_cases: photographs of the run.
-        start: the package that the run starts from, which was trained on the photographs that it names.
-
-    Raises:
-        TrainingError: a photograph is both.
-    """
-    trained = {case.photograph for case in training_cases}
-    names_before = () if start is None else warm_start.trained_photographs(start)
-    for case in cases:
-        if case.photograph in trained:
-            raise TrainingError(f"{case.name} was used for training; compare on photographs that were not")
-        if start is not None and nfc(case.name) in names_before:
-            raise TrainingError(
-                f"package {start.name} was trained on {case.name}; compare on photographs that it was not "
-                "trained on, or leave out --start"
-            )
 
 
 def with_tiling(contract: ModelContract, tiling: ComparisonTiling) -> ModelContract:
@@ -201,7 +139,7 @@ def compare(
     recorder = _PatchRecorder()
     outcomes: dict[Row, dict[str, LesionOutcome]] = {}
     for row in ("fused", *STREAM_ROWS):  # the fused network's scores choose the patches
-        engine = ROWS[row](network=build_network(recipe, folder, row))
+        engine = ROW_ENGINES[row](network=build_network(recipe, folder, row))
         source = recorder.record(row, maps_from_model(package, engine, DEFAULTS))
         spec = EvaluationSpec(source=source, cases=cases, thresholds=thresholds)
         outcomes[row] = evaluate(spec, lambda done, name, row=row: progress(row, done, name))  # type: ignore[misc]
@@ -209,7 +147,7 @@ def compare(
             recorder.choose(
                 {lesion: _median_photograph(outcome) for lesion, outcome in outcomes[row].items()}
             )
-    outcomes = {row: outcomes[row] for row in ROWS}  # in the table's order
+    outcomes = {row: outcomes[row] for row in ROW_ENGINES}  # in the table's order
     return {
         lesion: _compare_lesion(lesion, outcomes, recorder.example(lesion, cases))
         for lesion in lesions
@@ -264,7 +202,7 @@ class _PatchRecorder:
             photograph=name,
             pixels=pixels[patch].copy(),
             truth=plane[patch].copy(),
-            maps={row: maps[row] for row in ROWS},
+            maps={row: maps[row] for row in ROW_ENGINES},
         )
 
 
@@ -291,8 +229,12 @@ def _compare_lesion(
     outcomes: Mapping[Row, Mapping[str, LesionOutcome]],
     patch: ExamplePatch | None,
 ) -> LesionComparison:
-    measures = {row: by_lesion[lesion].each for row, by_lesion in outcomes.items()}
-    bins = _interval_tables(measures)
+    measures: Mapping[Row, Sequence[Measures]] = {
+        row: by_lesion[lesion].each for row, by_lesion in outcomes.items()
+    }
+    bins = {
+        row: metrics.interval_table([case.interval_bins for case in cases]) for row, cases in measures.items()
+    }
     samples = metrics.resample_photographs(len(measures["fused"]))
     estimates = {row: _area(bins[row], outcomes[row][lesion].pooled, samples) for row in outcomes}
     areas = {row: area for row, (area, _) in estimates.items()}
@@ -329,12 +271,6 @@ def _compare_lesion(
         lesion_counts=tuple(int(table[:, -2].sum()) for table in detections["fused"]),
         patch=patch,
     )
-
-
-def _interval_tables(measures: Mapping[Row, Sequence[Measures]]) -> dict[Row, Float64[np.ndarray, "P C"]]:
-    """Return the counts of each row's photographs in common bins, so that rows can be compared."""
-    table = metrics.interval_table([case.interval_bins for cases in measures.values() for case in cases])
-    return dict(zip(measures, np.split(table, len(measures)), strict=True))
 
 
 def _subtract(minuend: float | None, subtrahend: float | None) -> float | None:

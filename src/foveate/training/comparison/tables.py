@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from foveate.evaluation.html_report import PAPER
-from foveate.evaluation.networks import ROWS, Row
+from foveate.evaluation.networks import ROW_ENGINES, Row
 from foveate.metrics import Estimate
 from foveate.metrics.froc import DIAMETERS
 from foveate.training.comparison import FALSE_REGIONS, STREAM_ROWS, LesionComparison
@@ -28,13 +28,15 @@ PAPER_NAMES: Mapping[Row, str] = {
 def table_1(comparisons: Mapping[str, LesionComparison]) -> str:
     """Return the paper's Table 1 as Markdown: average precision, intervals, and the paper's figures below."""
     columns = comparisons.values()
-    rows: list[Sequence[str]] = [(row, *(_figure(column.areas[row]) for column in columns)) for row in ROWS]
+    rows: list[Sequence[str]] = [
+        (row, *(_figure(column.areas[row]) for column in columns)) for row in ROW_ENGINES
+    ]
     rows += [
         (f"fused - {row}", *(_difference(column.gains[row]) for column in columns)) for row in STREAM_ROWS
     ]
     rows += [
         (f"paper, {row}", *(_paper_figure(PAPER_NAMES[row], lesion) for lesion in comparisons))
-        for row in ROWS
+        for row in ROW_ENGINES
     ]
     return _markdown(("average precision", *comparisons), rows)
 
@@ -42,7 +44,7 @@ def table_1(comparisons: Mapping[str, LesionComparison]) -> str:
 def by_diameter(comparisons: Mapping[str, LesionComparison]) -> str:
     """Return the lesions that each row detects, and the gain of fusion, by diameter, as Markdown."""
     edges = (0.0, *DIAMETERS, None)
-    head = ("lesion", "diameter, px", "annotated", *ROWS, *(f"fused - {row}" for row in STREAM_ROWS))
+    head = ("lesion", "diameter, px", "annotated", *ROW_ENGINES, *(f"fused - {row}" for row in STREAM_ROWS))
     rows = [
         (
             lesion,
@@ -50,7 +52,7 @@ def by_diameter(comparisons: Mapping[str, LesionComparison]) -> str:
             if edges[stratum + 1] is None
             else f"{edges[stratum]:g} to {edges[stratum + 1]:g}",
             str(column.lesion_counts[stratum]),
-            *(_figure(column.detected[row][stratum]) for row in ROWS),
+            *(_figure(column.detected[row][stratum]) for row in ROW_ENGINES),
             *(_difference(column.detection_gains[row][stratum]) for row in STREAM_ROWS),
         )
         for lesion, column in comparisons.items()
@@ -74,7 +76,8 @@ def page(comparisons: Mapping[str, LesionComparison], about: Mapping[str, object
 
 Exact average precision, pixels pooled at native resolution; in brackets 95 % intervals from a bootstrap over
 photographs. Differences are paired: both rows on the same photographs in every sample; a star marks an
-interval without 0. The paper's figures are those of its Table 1, measured on IDRiD's 27 test photographs.
+interval without 0. The paper's figures are those of its Table 1, measured on IDRiD's test part. The paper
+seems to leave out photographs without the lesion, which count with all their pixels here.
 
 {table_1(comparisons)}
 ## Gain of fusion by diameter
@@ -98,7 +101,8 @@ def record(comparisons: Mapping[str, LesionComparison], about: Mapping[str, obje
     lesions = {
         lesion: {
             "aupr_exact": {
-                row: _json(column.areas[row]) | {"interval_deviation": column.deviations[row]} for row in ROWS
+                row: _json(column.areas[row]) | {"interval_deviation": column.deviations[row]}
+                for row in ROW_ENGINES
             },
             "fused_minus": {row: _json(column.gains[row]) for row in STREAM_ROWS},
             "by_diameter": [
@@ -106,7 +110,7 @@ def record(comparisons: Mapping[str, LesionComparison], about: Mapping[str, obje
                     "from_px": low,
                     "to_px": high,
                     "lesions": column.lesion_counts[stratum],
-                    "found": {row: _json(column.detected[row][stratum]) for row in ROWS},
+                    "found": {row: _json(column.detected[row][stratum]) for row in ROW_ENGINES},
                     "fused_minus": {row: _json(column.detection_gains[row][stratum]) for row in STREAM_ROWS},
                 }
                 for stratum, (low, high) in enumerate(zip((0.0, *DIAMETERS), (*DIAMETERS, None), strict=True))

@@ -144,7 +144,7 @@ def cancel_report(services: Services, id: Id) -> Response:
     "/{id}/grid.csv", response_class=Response, responses=CSV | refusals(404, 409), dependencies=[WritesFiles]
 )
 def etdrs_csv(services: Services, id: Id) -> Response:
-    """Return the burden by field of the ETDRS grid of all photographs that have one, as CSV."""
+    """Return the burden by subfield of the ETDRS grid of all photographs that have one, as CSV."""
     batch = services.batch(id)
     content = services.exports.etdrs_csv(downloads.keyed(done_of(services, id)))
     return csv_response(f"{batch.name or 'batch'}-etdrs", content)

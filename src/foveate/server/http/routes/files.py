@@ -96,7 +96,7 @@ def printed_pdf(services: Services, id: Id, paper: report_pdf.Paper = "a4") -> R
 
 @router.get("/photographs/{id}/grid.csv", response_class=Response, responses=CSV)
 def etdrs_csv(services: Services, id: Id) -> Response:
-    """Return the burden by field of the ETDRS grid as CSV."""
+    """Return the burden by subfield of the ETDRS grid as CSV."""
     record = services.done(id)
     return csv_response(f"{record.key}-etdrs", services.exports.etdrs_csv({record.key: record}))
 

@@ -80,5 +80,5 @@ def region(
 
 @router.get("/grid")
 def etdrs_burden(*, services: Services, id: Id) -> schemas.GridBurden:
-    """Return the lesions in the fields of the ETDRS grid."""
+    """Return the lesions in the subfields of the ETDRS grid."""
     return present.grid_burden(services.measures.grid_burden(services.done(id)))

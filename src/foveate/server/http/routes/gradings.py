@@ -36,7 +36,7 @@ def all_gradings(services: Services, id: Id, grader: GraderName = "") -> schemas
 @router.post("/photographs/{id}/gradings", status_code=201, responses=refusals(507))
 def begin(services: Services, id: Id, body: schemas.NewGrading) -> schemas.PhotographBody:
     """Return a grader's copy of a photograph; it is created if it does not exist yet."""
-    with services.corrections.lock(id):  # so that it is not analysed again, or decided on, meanwhile
+    with services.corrections.lock(id):  # so that it is not analysed again, or adjudicated, meanwhile
         copy = services.gradings.begin(services.done(id), body.grader)
     services.publish_original(stored.grading_in(services.database, copy.id))
     return services.presenter.photograph(copy)

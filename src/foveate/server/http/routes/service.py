@@ -16,7 +16,7 @@ from foveate.server.http.errors import Problem
 from foveate.server.http.routes import BatchId, Services, refusals
 from foveate.server.jobs import events
 from foveate.server.presenters import server as present
-from foveate.server.sessions import COOKIE, SESSION_SECONDS
+from foveate.server.sessions import SESSION_SECONDS
 from foveate.version import version
 
 router = APIRouter(responses=refusals())
@@ -61,7 +61,7 @@ def sign_in(request: Request, services: Services, body: schemas.NewSession) -> R
     answer = Response(status_code=204)
     if services.sessions.token_required:
         answer.set_cookie(
-            COOKIE,
+            services.sessions.cookie,
             services.sessions.open(),
             max_age=SESSION_SECONDS,
             httponly=True,
@@ -74,9 +74,9 @@ def sign_in(request: Request, services: Services, body: schemas.NewSession) -> R
 @router.delete("/api/session", tags=["server"], status_code=204)
 def sign_out(request: Request, services: Services) -> Response:
     """End a session."""
-    services.sessions.close(request.cookies.get(COOKIE, ""))
+    services.sessions.close(request.cookies.get(services.sessions.cookie, ""))
     answer = Response(status_code=204)
-    answer.delete_cookie(COOKIE)
+    answer.delete_cookie(services.sessions.cookie)
     return answer
 
 

@@ -95,7 +95,7 @@ export function createBatchReports({ onChange, beforeStart }) {
   function missing(count, total) {
     if (!count) return null;
     const is = count === 1 ? "is" : "are";
-    const text = `${count} of ${total} photographs had no result and ${is} not in it; make it again.`;
+    const text = `${count} of ${total} photographs had no result and ${is} not in this report; make the report again once all are analysed.`;
     return element("p", { id: "batch-report-missing", class: "small" }, text);
   }
 

@@ -38,7 +38,7 @@ async function gradingsText(photographs) {
   const unread = analysed.length - answers.length;
   return [
     names.size ? `, and the gradings by ${new Intl.ListFormat("en").format(names)}` : "",
-    unread ? `, and all gradings of ${unreadText(unread, photographs.length)}, whose graders were not read` : "",
+    unread ? `, and all gradings of ${unreadText(unread, photographs.length)} (the graders' names were not loaded)` : "",
   ].join("");
 }
 

@@ -1,4 +1,4 @@
-// What each grader of a photograph left, as outlines over it, for whoever decides between them.
+// What each grader of a photograph left, as outlines over it, for whoever adjudicates between them.
 //
 // Knows:   the graders' colours and lines, which of them are shown, and the legend that names them.
 // Ignores: when gradings may be seen (the server says so), and how outlines are drawn (layers.js).
@@ -22,8 +22,8 @@ export function createGraderLayers(state, placement, worker) {
   const layers = []; // one for each grader, and as many as were ever needed
 
   /**
-   * Load what the graders of a view left: [{grader, done: time, photograph: id of their copy}]. Until somebody decides,
-   * they are seen without the photograph's own result; when all is decided, the decision is seen alone.
+   * Load what the graders of a view left: [{grader, done: time, photograph: id of their copy}]. Until somebody
+   * adjudicates, they are seen without the photograph's own result; once it is adjudicated, that result is seen alone.
    */
   async function load(view, gradings, isBegun, signal) {
     const versionOf = ({ grader, done }) => `${grader} ${done}`;
@@ -71,8 +71,8 @@ export function createGraderLayers(state, placement, worker) {
 
   /** Return what the photograph's own outlines are: somebody may have corrected them before double grading. */
   function ownName({ result }, isBegun) {
-    if (isBegun) return "The decision";
-    return result.corrected ? "Earlier corrections" : "The program";
+    if (isBegun) return "The adjudication";
+    return result.corrected ? "Earlier corrections" : "The model";
   }
 
   const checkbox = (id, checked, onchange, ...content) =>

@@ -1,4 +1,4 @@
-// Double grading: begin one's own grading, mark it as done, and decide when all are done.
+// Double grading: begin one's own grading, mark it as done, and adjudicate when all are done.
 //
 // Knows:   whose copy is open, who else grades, and that gradings of others are shown only when all are done.
 // Ignores: how a copy is corrected: it is a photograph like any other.
@@ -12,7 +12,7 @@ const SEPARATELY =
   "For two people to grade separately, without seeing each other's work, start the server with foveate serve --double-grading.";
 const SHARED = `Everybody works on the same corrections of a photograph, whatever name they enter. ${SEPARATELY}`;
 const GRADED_TWICE =
-  "Two people grade each photograph, each on a copy of their own, and a third decides: enter your name under Review and downloads, and choose Grade this photograph.";
+  "Two people grade each photograph, each on a copy of their own, and a third person adjudicates: enter your name under Review and downloads, and choose Grade this photograph.";
 
 /** graderLayers: what each grader left, over the photograph (grader-layers.js). */
 export function createGradings(state, outbox, loadList, graderLayers) {
@@ -79,17 +79,19 @@ export function createGradings(state, outbox, loadList, graderLayers) {
     const agreements = pairs?.map(agreement) ?? [line("Their agreement is being computed.")];
     const outlines = graderLayers.controls(Boolean(adjudication));
     if (adjudication)
-      return [line(said), ...outlines, line(`Decided by ${adjudication.adjudicator}.`), ...agreements];
+      return [line(said), ...outlines, line(`Adjudicated by ${adjudication.adjudicator}.`), ...agreements];
     if (!open) return [line(said), button("grading-begin", "Grade this photograph", () => begin(id))];
     if (!pairs) return [line(said), ...outlines, ...agreements];
-    const decide = button("adjudicate", "Decide, beginning with the pixels that all marked", () => adjudicate(id));
-    renderDecide(decide, listed);
-    return [line(said), ...outlines, ...agreements, decide];
+    const start = button("adjudicate", "Adjudicate, starting with the pixels that all graders marked", () =>
+      adjudicate(id),
+    );
+    renderStart(start, listed);
+    return [line(said), ...outlines, ...agreements, start];
   }
 
-  /** Disable the button to decide for graders; the name changes as it is typed. */
-  function renderDecide(decide, listed) {
-    setDisabled(decide, false, refusalOfGrader(listed, state.author));
+  /** Disable the button to adjudicate for graders; the name changes as it is typed. */
+  function renderStart(start, listed) {
+    setDisabled(start, false, refusalOfGrader(listed, state.author));
   }
 
   function agreement({ graders, lesion, dice, present }) {
@@ -144,8 +146,8 @@ export function createGradings(state, outbox, loadList, graderLayers) {
   });
   byId("show-keys").addEventListener("click", renderHelp);
   state.on("author", () => {
-    const decide = byId("adjudicate");
-    if (decide && state.view?.gradings) renderDecide(decide, state.view.gradings);
+    const start = byId("adjudicate");
+    if (start && state.view?.gradings) renderStart(start, state.view.gradings);
   });
   state.on("photograph document", render);
   state.on("photograph document corrections", renderShared);

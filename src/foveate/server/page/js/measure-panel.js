@@ -1,8 +1,8 @@
 // The panel for measuring: the ruler's length, the pixel spacing, and the ETDRS grid with the burden of its
-// fields.
+// subfields.
 //
 // Knows:   the panel's controls, and that spacing and grid are fields of the photograph on the server, which
-//          counts the regions in the grid's fields.
+//          counts the regions in the grid's subfields.
 // Ignores: how lines are drawn and handles moved.
 
 import * as api from "./api.js";
@@ -48,10 +48,10 @@ export function createMeasurePanel(state, outbox, annotations, useRuler) {
     id: "grid-table",
     tabindex: 0,
     role: "region",
-    "aria-label": "Burden of the grid's fields",
+    "aria-label": "Burden of the grid's subfields",
   });
   let shownSpacing = null; // mm, in the field before a person types
-  let burden = null; // of the grid's fields, as the table shows it
+  let burden = null; // of the grid's subfields, as the table shows it
 
   byId("measure").replaceChildren(
     element(
@@ -178,11 +178,11 @@ export function createMeasurePanel(state, outbox, annotations, useRuler) {
     description.textContent =
       placedText(placed_by_program) +
       `${eye === "right" ? "Right" : "Left"} eye. Scale ${scale}; 1 disc diameter = ` +
-      `${formatNumber(disc_diameter_px)} px. A region is counted in the field that contains its centre.`;
+      `${formatNumber(disc_diameter_px)} px. A region is counted in the subfield that contains its centre.`;
     const heading = element(
       "tr",
       {},
-      element("th", { scope: "col" }, "Field"),
+      element("th", { scope: "col" }, "Subfield"),
       ...lesions.map(({ code, name }) => element("th", { scope: "col", title: name }, code)),
     );
     const rows = etdrs.FIELDS.map(([key, label]) =>

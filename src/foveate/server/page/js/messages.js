@@ -55,11 +55,14 @@ export function askText(question, action) {
 }
 
 /**
- * Return why a photograph failed, in words for this page: some of the server's messages name command-line
- * options.
+ * Return why a photograph failed. If it has no single field of view, the server's advice after the semicolon names
+ * command-line options; this page gives its own.
  */
 export function failureText({ error }) {
-  return error.code === "no_field"
-    ? "No round field of view was found. Is it a fundus photograph?"
-    : error.message;
+  if (error.code !== "no_field") return error.message;
+  const [reason] = error.message.split("; ");
+  return (
+    `${reason[0].toUpperCase()}${reason.slice(1)}. If the picture shows several eyes, save each as a photograph of its ` +
+    "own. If it has no round rim, analyse the whole photograph."
+  );
 }

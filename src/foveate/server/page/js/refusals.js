@@ -29,7 +29,7 @@ export const LOADING = "The gradings of this photograph are being loaded.";
  * Return in one line why a correction, a threshold or a review of the open photograph is refused; "" if it is not, or if
  * that is not known. A photograph without a result has nothing to grade.
  *
- * author: who decides between gradings; "" for changes that store no name: undo, thresholds, a review that is withdrawn.
+ * author: who adjudicates; "" for changes that store no name: undo, thresholds, a review that is withdrawn.
  */
 export function refusalOf(state, author) {
   const { server, photograph, view } = state;
@@ -40,14 +40,14 @@ export function refusalOf(state, author) {
   if (!view.gradings.open)
     return "At least two people must grade this photograph first: see Review and downloads.";
   if (!view.gradings.adjudication)
-    return "Nobody has begun to decide between its gradings: choose Decide under Review and downloads first.";
+    return "Nobody has begun to adjudicate between its gradings: choose Adjudicate under Review and downloads first.";
   return refusalOfGrader(view.gradings, author);
 }
 
-/** Return why somebody may not decide between gradings: only who is none of the graders may. */
+/** Return why somebody may not adjudicate: only who is none of the graders may. */
 export function refusalOfGrader({ gradings }, author) {
   const own = gradings.find(({ grader }) => folded(grader) === folded(author));
-  return own ? `${own.grader} has graded this photograph: somebody else must decide.` : "";
+  return own ? `${own.grader} has graded this photograph: somebody else must adjudicate.` : "";
 }
 
 /** Return a name as the server compares names: whatever its capitals, and however its accents are encoded. */

@@ -11,7 +11,7 @@
 // (these fields among them, here or in another window), layers (how they are drawn), levels (a threshold moves),
 // levels-settled (it has stopped), saved (changes of the photograph have reached the server), counts, corrections,
 // regions (where they are), region (the selected one), tool (or the active lesion), ruler, reference (masks), gradings
-// (who grades, and whether somebody decides), graders (their outlines), author (the name of whoever uses the page).
+// (who grades, and whether somebody adjudicates), graders (their outlines), author (the name of whoever uses the page).
 
 import { isSame } from "./conflicts.js";
 import { readPreferences, savePreferences } from "./preferences.js";
