@@ -174,3 +174,14 @@ def test_the_wheel_holds_all_of_the_package_and_nothing_else(tmp_path):
 
     written = {path.relative_to(PACKAGE.parent).as_posix() for path in PACKAGE.rglob("*") if path.is_file()}
     assert packed == {name for name in written if "__pycache__" not in name}
+
+
+def test_routes_build_no_bodies():
+    """The presenters do (docs/the-flow.md)."""
+    built = {
+        path.name: re.findall(r"schemas\.[A-Z]\w+\(", path.read_text())
+        for path in (PACKAGE / "server" / "http" / "routes").glob("*.py")
+    }
+
+    assert "gradings.py" in built
+    assert not any(built.values()), built

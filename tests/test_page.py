@@ -36,7 +36,10 @@ from tiny_page import (
 )
 
 from foveate.analysis import regions
-from foveate.writers import maps
+from foveate.server.exports import report
+from foveate.server.review import etdrs
+from foveate.server.storage.facts import BoxFacts, FieldFacts
+from foveate.writers.page import QUALITY_TEXT
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium; install Debian's package of that name")
 
@@ -1026,30 +1029,40 @@ def scripts(browser, address):
     page.close()
 
 
-def test_a_threshold_becomes_the_same_level_as_on_the_command_line(scripts):
-    thresholds = [
-        0.001,
-        0.0039,
-        0.004,
-        0.1,
-        1 / 3,
-        0.5,
-        0.502,
-        0.7,
-        254 / 255,
-        0.999,
-        1.0,
-        *np.linspace(0.01, 1, 50).tolist(),
-    ]
-    levels = scripts.evaluate(
-        """async (thresholds) => {
-          const {storedLevel} = await import("/page/js/thresholds.js");
-          return thresholds.map(storedLevel);
+def test_the_page_places_and_scales_the_grid_as_the_server_does(scripts):
+    """Only what lies where the program places it is reported as not moved (`etdrs.placed_by_program`)."""
+    box = BoxFacts(x=60, y=30, width=300, height=300)
+    field = FieldFacts(x=210.4, y=180.2, radius=150.3, box=box, area_px=70_000)
+
+    on_page = scripts.evaluate(
+        """async (field) => {
+          const etdrs = await import("/page/js/etdrs.js");
+          const grid = etdrs.initialGrid(field);
+          return {
+            grid,
+            fields: etdrs.FIELDS.map(([name]) => name),
+            radii: etdrs.RADII_MM,
+            perMm: etdrs.pixelsPerMm(grid, null),
+            disc: etdrs.discDiameter(grid, null),
+          };
         }""",
-        thresholds,
+        field.model_dump(),
     )
 
-    assert levels == [maps.level(threshold, "png") for threshold in thresholds]
+    assert on_page["grid"] == etdrs._in_the_middle(field).model_dump()
+    fovea, disc = ((place["y"], place["x"]) for place in on_page["grid"].values())
+    scale = etdrs.Grid(fovea=fovea, disc=disc, spacing=None).mm_per_px
+    assert on_page["perMm"] == pytest.approx(1 / scale)
+    assert on_page["disc"] == pytest.approx(etdrs.DISC_MM / scale)
+    assert on_page["radii"] == list(etdrs.RADII_MM)
+    assert on_page["fields"] == list(etdrs.FIELDS)
+
+
+def test_a_doubtful_quality_has_the_same_words_wherever_it_is_shown(scripts):
+    words = scripts.evaluate("""async () => (await import("/page/js/stage.js")).QUALITY""")
+
+    assert words == QUALITY_TEXT
+    assert words.keys() == report.QUALITY.keys()
 
 
 DRAW = """async ([stack, side, layers, reference]) => {

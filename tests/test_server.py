@@ -26,8 +26,7 @@ from foveate.server.http import serving
 from foveate.server.jobs import queue, steady_clock, tasks, worker_pool
 from foveate.server.jobs.protocol import PredictTask, ReceiveTask
 from foveate.server.options import Limits, Options
-from foveate.server.storage import database as stored_photographs
-from foveate.server.storage import names
+from foveate.server.storage import counts, names
 from foveate.server.storage.data_dir import DataDir, PhotographDir
 from foveate.server.storage.database import Database
 
@@ -201,6 +200,29 @@ def test_uploads_of_one_identifier_at_the_same_moment_add_one_photograph(client,
     assert [(answer.status_code, answer.json()["id"]) for answer in received] == [(201, "1" * 32)] * 4
     assert not list(client.service.data_dir.incoming.iterdir())
     assert waited(client, "1" * 32)["state"] == "done"
+
+
+def test_photographs_of_one_name_sent_to_a_batch_at_the_same_moment_get_files_of_different_names(
+    client, monkeypatch
+):
+    batch, database = client.post("/api/batches", json={}).json()["id"], client.service.database
+    add = database.add
+
+    def add_slowly(photograph):
+        time.sleep(0.3)
+        return add(photograph)
+
+    monkeypatch.setattr(database, "add", add_slowly)
+    threads = [
+        threading.Thread(target=lambda: submit(client, picture(4), batch=batch, name="eye.png"))
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+    assert len(database.keys(batch)) == 3
 
 
 def test_the_identifier_of_a_deleted_photograph_adds_none_before_a_start_a_week_later(model, tmp_path):
@@ -564,13 +586,13 @@ def test_a_photograph_is_not_moved_to_a_batch_that_is_deleted_meanwhile(client, 
 @pytest.mark.parametrize("change", ["thresholds", "stroke"])
 def test_a_change_of_a_photograph_that_is_deleted_meanwhile_is_404(client, monkeypatch, caplog, change):
     identifier = done(client)["id"]
-    put_current_counts = stored_photographs.put_current_counts
+    put_current_counts = counts.put_current_counts
 
     def late(connection, *arguments):
         connection.execute("DELETE FROM photographs WHERE id = ?", (identifier,))
         return put_current_counts(connection, *arguments)
 
-    monkeypatch.setattr(stored_photographs, "put_current_counts", late)
+    monkeypatch.setattr("foveate.server.review.corrections.put_current_counts", late)
     if change == "thresholds":
         refused = client.patch(f"/api/photographs/{identifier}", json={"thresholds": {"EX": 0.3}})
     else:

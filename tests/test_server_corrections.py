@@ -18,6 +18,7 @@ from foveate.server.http.routes import findings
 from foveate.server.review import current_counts, layers, region_list, strokes
 from foveate.server.review.layers import ERASED, PAINTED
 from foveate.server.storage.cache import MapCache
+from foveate.server.storage.counts import current_counts_of, finish, level_counts_of
 
 shape = (30, 40)
 places = st.tuples(st.floats(-5, 45), st.floats(-5, 35))
@@ -430,7 +431,7 @@ def test_an_edit_that_cannot_be_kept_is_not_shown(client, one, monkeypatch):
     def broken(*arguments):
         raise OSError("the disk is gone")
 
-    monkeypatch.setattr("foveate.server.storage.database.put_edit", broken)
+    monkeypatch.setattr("foveate.server.storage.journal.put_edit", broken)
     assert draw(client, one, "brush", [(200.5, 100.5)], 30).status_code == 500
     monkeypatch.undo()
 
@@ -452,7 +453,7 @@ def test_what_is_read_while_an_edit_fails_to_be_stored_has_nothing_of_it(client,
         meanwhile.append(client.service.measures.regions(client.service.record(identifier), "EX"))
         raise OSError("the disk is gone")
 
-    monkeypatch.setattr("foveate.server.storage.database.put_edit", broken)
+    monkeypatch.setattr("foveate.server.storage.journal.put_edit", broken)
     assert draw(client, one, "brush", [(200.5, 100.5)], 30).status_code == 500
     monkeypatch.undo()
 
@@ -552,11 +553,11 @@ def test_masks_of_a_grader_that_are_deleted_while_they_are_read_are_gone(
 def test_masks_of_lesions_that_another_models_result_lacks_are_not_compared(client, one):
     client.post(f"{one}/references/AB", json={"from": "corrections"})
     database, identifier = client.service.database, one.rpartition("/")[2]
-    record, counts = database.get(identifier), database.current_counts(identifier)
+    record, counts = database.get(identifier), current_counts_of(database, identifier)
     facts = record.predicted.model_copy(update={"lesions": {"EX": record.lesions["EX"]}})
-    levels = {"EX": database.counts(identifier, "EX")}
+    levels = {"EX": level_counts_of(database, identifier, "EX")}
 
-    database.finish(identifier, facts, levels, {"EX": counts["EX"]}, record.finished)
+    finish(database, identifier, facts, levels, {"EX": counts["EX"]}, now=record.finished)
 
     assert set(client.get(f"{one}/references/AB/agreement").json()["lesions"]) == {"EX"}
     assert client.get(one).json()["result"]["burden"]["count"] == counts["EX"].count

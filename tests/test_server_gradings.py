@@ -23,11 +23,12 @@ from foveate.errors import SettingError
 from foveate.metrics import cohen_kappa
 from foveate.server.errors import ServiceError
 from foveate.server.review import agreement
-from foveate.server.review.agreement import Agreements, GradedCopies
+from foveate.server.review import gradings as all_gradings
+from foveate.server.review.agreement import Agreements
 from foveate.server.review.corrections import Corrections
-from foveate.server.review.gradings import Gradings, starting_mask
+from foveate.server.review.gradings import GradedCopies, Gradings, starting_mask
 from foveate.server.review.measures import PhotographMeasures
-from foveate.server.storage import database
+from foveate.server.storage import journal
 from foveate.server.storage.database import Database
 from foveate.server.storage.gradings import grading_in
 
@@ -418,14 +419,14 @@ def test_what_is_deleted_while_a_table_is_made_is_left_out_as_a_whole(graded, mo
     deleted, _ = (both_done(graded, name=f"{name}.png", batch=batch)[0] for name in ("deleted", "left"))
 
     def deletes(read):
-        def read_and_delete(self, *arguments):
-            part = read(self, *arguments)
+        def read_and_delete(*arguments):
+            part = read(*arguments)
             graded.service.jobs.delete(deleted)
             return part
 
         return read_and_delete
 
-    for owner, name in ((Database, "current_counts"), (PhotographMeasures, "traced")):
+    for owner, name in ((all_gradings, "current_counts_of"), (PhotographMeasures, "traced")):
         monkeypatch.setattr(owner, name, deletes(getattr(owner, name)))
     answer = graded.get(f"/api/gradings/{table}", params={"batch": batch})
 
@@ -606,7 +607,7 @@ def test_an_adjudication_that_cannot_be_stored_as_a_whole_changes_nothing(review
         finish(client, copy)
     address = f"/api/photographs/{photograph}/corrections"
     before = client.get(address).json(), [mask(client, photograph, lesion) for lesion in ("EX", "MA")]
-    put_edit, stored = database.put_edit, []
+    put_edit, stored = journal.put_edit, []
 
     def put_one_edit(connection, identifier, edit):
         if stored:
@@ -615,7 +616,7 @@ def test_an_adjudication_that_cannot_be_stored_as_a_whole_changes_nothing(review
         put_edit(connection, identifier, edit)
 
     with monkeypatch.context() as patch:
-        patch.setattr(database, "put_edit", put_one_edit)
+        patch.setattr(journal, "put_edit", put_one_edit)
         body = {"adjudicator": "Carol"}
         assert client.post(f"/api/photographs/{photograph}/adjudication", json=body).status_code == 500
 
@@ -796,14 +797,14 @@ def test_a_grading_is_not_marked_as_done_while_it_is_deleted(graded, monkeypatch
 
 def test_a_grading_that_begins_while_its_photograph_is_deleted_is_deleted_too(graded, monkeypatch):
     photograph = done(graded)["id"]
-    delete, copies = database.Database.delete, []
+    delete, copies = Database.delete, []
 
     def begin_and_delete(self, identifier):
         if not copies:
             copies.append(begin(graded, photograph, "Ann")["id"])
         return delete(self, identifier)
 
-    monkeypatch.setattr(database.Database, "delete", begin_and_delete)
+    monkeypatch.setattr(Database, "delete", begin_and_delete)
 
     assert graded.service.jobs.delete(photograph)  # as with its batch
 

@@ -478,7 +478,7 @@ def test_a_batch_has_a_page_for_each_photograph(client, monkeypatch):
     assert page.count("<article>") == 2
     assert all(f">{name}</h1>" in page for name in names)
     assert {row["photograph"] for row in csv.DictReader(io.StringIO(table))} == {"two"}
-    monkeypatch.setattr(reports, "MOST", 1)
+    monkeypatch.setattr(reports, "MOST_AT_ONCE", 1)
     refused = client.get(f"/api/batches/{batch}/report.pdf")
     assert refused.status_code == 422
     assert "2 photographs are done, but this report holds at most 1" in refused.json()["error"]["message"]

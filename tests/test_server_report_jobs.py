@@ -179,11 +179,11 @@ def test_a_report_that_fails_by_an_error_of_ours_names_nobody_in_the_log(client,
 def test_reports_are_limited_in_size_number_and_time(client, batch, held, monkeypatch):
     empty = client.post("/api/batches", json={"name": "empty"}).json()["id"]
     assert client.post(f"/api/batches/{empty}/report-jobs", json={}).status_code == 409
-    monkeypatch.setattr(report_jobs, "MOST", 2)
+    monkeypatch.setattr(report_jobs, "MOST_PHOTOGRAPHS", 2)
     refused = client.post(f"/api/batches/{batch}/report-jobs", json={})
     assert refused.status_code == 422
     assert "3 photographs are done, but a report holds at most 2" in refused.json()["error"]["message"]
-    monkeypatch.setattr(report_jobs, "MOST", 300)
+    monkeypatch.setattr(report_jobs, "MOST_PHOTOGRAPHS", 300)
     monkeypatch.setattr(report_jobs, "MOST_JOBS", 1)
     job = begin(client, batch)
     busy = client.post(f"/api/batches/{batch}/report-jobs", json={})

@@ -15,10 +15,12 @@ from tiny_server import done, picture, submit, waited
 from foveate import atomic_files
 from foveate.errors import OutputError
 from foveate.server.errors import ServiceError
-from foveate.server.exports.grading_tables import FinishedGrading, gradings_csv
+from foveate.server.exports.grading_tables import gradings_csv
+from foveate.server.review.gradings import FinishedGrading
 from foveate.server.storage import gradings, migrations
+from foveate.server.storage.counts import CurrentCounts, current_counts_of, finish, level_counts_of
 from foveate.server.storage.data_dir import DataDir
-from foveate.server.storage.database import CurrentCounts, Database, Query
+from foveate.server.storage.database import Database, Query
 from foveate.server.storage.facts import LevelCounts, PhotographFacts
 
 VERSION_1 = """
@@ -119,7 +121,7 @@ def test_a_database_of_version_1_is_read_as_it_is(version_1):
     assert total == 2
     assert finished.predicted.lesions["EX"].minimum_area_px == 4
     assert finished.predicted.model_extra == {"frame": "a key that only this version wrote"}
-    assert database.counts(finished.id, "EX").area_px == [9, 5]
+    assert level_counts_of(database, finished.id, "EX").area_px == [9, 5]
     assert (failed.error.code, failed.field) == ("no_field", (8.0, 9.0, 7.0))
     assert (finished.eye, finished.note) == (None, "")
     database.close()
@@ -192,12 +194,12 @@ def test_what_an_older_foveate_left_of_another_models_result_is_deleted(version_
     database = Database(version_1)
 
     finished, failed = database.get("a" * 32), database.get("b" * 32)
-    assert set(database.current_counts(finished.id)) == {"EX"}
-    assert database.counts(finished.id, "EX").area_px == [9, 5]
+    assert set(current_counts_of(database, finished.id)) == {"EX"}
+    assert level_counts_of(database, finished.id, "EX").area_px == [9, 5]
     with pytest.raises(ServiceError):
-        database.counts(finished.id, "MA")
+        level_counts_of(database, finished.id, "MA")
     with pytest.raises(ServiceError):
-        database.current_counts(failed.id)
+        current_counts_of(database, failed.id)
     assert (finished.count, finished.area_fraction, finished.spacing_mm) == (2, 10 / 200, None)
     database.close()
 
@@ -207,26 +209,26 @@ def test_a_result_of_another_model_leaves_nothing_of_the_earlier_one(version_1):
     identifier, other = "a" * 32, "b" * 32
     lesions = {"EX": FACTS["lesions"]["EX"], "MA": FACTS["lesions"]["EX"]}
 
-    def finish(photograph, **counts):
+    def store(photograph, **counts):
         facts = PhotographFacts.model_validate(FACTS | {"lesions": {code: lesions[code] for code in counts}})
         current = {
             code: CurrentCounts(level=128, count=count, area_px=area_px, mask_px=area_px)
             for code, (count, area_px) in counts.items()
         }
-        return database.finish(photograph, facts, dict.fromkeys(counts, LEVELS), current, 3.0)
+        return finish(database, photograph, facts, dict.fromkeys(counts, LEVELS), current, now=3.0)
 
-    finish(other, EX=(1, 5), MA=(1, 5))
-    assert finish(identifier, EX=(2, 10), MA=(40, 190)).count == 42
+    store(other, EX=(1, 5), MA=(1, 5))
+    assert store(identifier, EX=(2, 10), MA=(40, 190)).count == 42
     database.requeue(identifier, "auto", None)
 
     listed, _ = database.select(Query(sort="count", lesion="EX", descending=True))
     assert [record.id for record in listed] == [other, identifier]  # without a result it comes last
 
-    record = finish(identifier, EX=(2, 10))
+    record = store(identifier, EX=(2, 10))
 
     assert (record.count, record.area_fraction) == (2, 10 / 200)
-    assert set(database.current_counts(identifier)) == {"EX"}
-    counts = database.current_counts(identifier)
+    assert set(current_counts_of(database, identifier)) == {"EX"}
+    counts = current_counts_of(database, identifier)
     graded = FinishedGrading(record=record, name="Carol", role="adjudicator", done=None, counts=counts)
     assert len(gradings_csv([graded]).splitlines()) == 2
     database.close()
@@ -530,15 +532,13 @@ def test_the_queue_goes_on_after_the_disk_was_full(model, tmp_path, monkeypatch,
     monkeypatch.setattr("foveate.server.jobs.queue.RETRY_SECONDS", 0.05)
     failures = [error, error]
     with tiny_server.running(tmp_path / "data", model) as client:
-        database = client.service.database
-        finish = database.finish
 
-        def full_twice(*arguments):
+        def full_twice(*arguments, now):
             if failures:
                 raise failures.pop()
-            return finish(*arguments)
+            return finish(*arguments, now=now)
 
-        monkeypatch.setattr(database, "finish", full_twice)
+        monkeypatch.setattr("foveate.server.jobs.queue.finish", full_twice)
         identifier = submit(client, picture(3)).json()["id"]
 
         assert waited(client, identifier)["state"] == "done"

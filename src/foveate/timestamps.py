@@ -16,3 +16,8 @@ def utc_timestamp(moment: datetime, precision: Literal["seconds", "milliseconds"
         precision: the smallest unit; smaller units are cut off.
     """
     return moment.astimezone(UTC).isoformat(timespec=precision).replace("+00:00", "Z")
+
+
+def utc_timestamp_of(seconds: float) -> str:
+    """Return the same text for a moment in seconds since 1970."""
+    return utc_timestamp(datetime.fromtimestamp(seconds, UTC))

@@ -24,8 +24,9 @@ from foveate.server.jobs.queue import JobQueue
 from foveate.server.jobs.worker_pool import WorkerPool
 from foveate.server.monitoring import Metrics
 from foveate.server.options import Options
-from foveate.server.presenters import Presenter
+from foveate.server.presenters.photographs import Presenter
 from foveate.server.review.agreement import Agreements
+from foveate.server.review.changes import PhotographEditor
 from foveate.server.review.checks import require_done
 from foveate.server.review.corrections import Corrections
 from foveate.server.review.gradings import Gradings
@@ -34,7 +35,7 @@ from foveate.server.review.references import References
 from foveate.server.sessions import Sessions
 from foveate.server.storage.cache import MapCache
 from foveate.server.storage.data_dir import DataDir
-from foveate.server.storage.database import Database, Record
+from foveate.server.storage.database import BatchRecord, Database, Record
 from foveate.server.storage.gradings import Grading
 from foveate.server.storage.tiles import Packs
 from foveate.writers import maps
@@ -56,6 +57,7 @@ class Service:
     references: References
     measures: PhotographMeasures
     gradings: Gradings
+    editor: PhotographEditor
     agreements: Agreements
     exports: Exports
     reports: Reports
@@ -84,6 +86,17 @@ class Service:
         """
         record = self.record(identifier)
         require_done(record)
+        return record
+
+    def batch(self, identifier: str) -> BatchRecord:
+        """Return a batch.
+
+        Raises:
+            ServiceError: there is no such batch.
+        """
+        record = self.database.batch(identifier)
+        if record is None:
+            raise not_found("batch")
         return record
 
     def read_mask(self, upload: Path, record: Record) -> Bool[np.ndarray, "H W"]:
@@ -174,7 +187,7 @@ def _assemble(
     measures = PhotographMeasures(corrections, memory)
     agreements = Agreements(measures)
     reports = Reports(
-        database, data_dir, packs, corrections=corrections, measures=measures, presenter=presenter
+        database, data_dir, packs, corrections=corrections, measures=measures, describe=presenter.photograph
     )
     report_jobs = ReportJobs(reports, data_dir)
     forget = _forgetter(memory, packs, data_dir)
@@ -217,6 +230,7 @@ def _assemble(
         references=References(database, data_dir, memory, corrections),
         measures=measures,
         gradings=gradings,
+        editor=PhotographEditor(database, gradings, corrections),
         agreements=agreements,
         reports=reports,
         report_jobs=report_jobs,

@@ -4,9 +4,9 @@ Knows:   the columns, which docs/http-api.md specifies.
 Ignores: how lesions are counted; `review.measures` does that.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
-from foveate.server import schemas
+from foveate.server.review.etdrs import GridBurden, LesionBurden
 from foveate.writers import tables
 
 COLUMNS = (
@@ -24,7 +24,7 @@ COLUMNS = (
 )
 
 
-def etdrs_csv(burdens: Iterable[tuple[str, schemas.GridBurden]]) -> bytes:
+def etdrs_csv(burdens: Iterable[tuple[str, GridBurden]]) -> bytes:
     """Return a row for each photograph, subfield and lesion.
 
     `mm_per_px` and `area_mm2` follow a rule of thumb where `scale_from` is fovea_to_disc.
@@ -37,19 +37,18 @@ def etdrs_csv(burdens: Iterable[tuple[str, schemas.GridBurden]]) -> bytes:
     return tables.csv_bytes([COLUMNS, *rows])
 
 
-def _rows(name: str, burden: schemas.GridBurden) -> Iterator[tuple[object, ...]]:
+def _rows(name: str, burden: GridBurden) -> Iterator[tuple[object, ...]]:
     photograph, scale = tables.without_formula(name), burden.mm_per_px
     placed = ";".join(burden.placed_by_program)
     for field, content in burden.fields.items():
-        for lesion, numbers in content.lesions.items():
+        for lesion, in_field in content.lesions.items():
             yield (
                 *(photograph, burden.eye, field, content.pixels, lesion),
-                *_figures(numbers, scale),
+                *_figures(in_field, scale),
                 *(f"{scale:.6f}", burden.scale_from, placed),
             )
 
 
-def _figures(numbers: Mapping[str, int], scale: float) -> tuple[object, ...]:
+def _figures(burden: LesionBurden, scale: float) -> tuple[object, ...]:
     """Return the number of regions, the area in px and the area in square millimetres."""
-    area_px = numbers["area_px"]
-    return numbers["count"], area_px, f"{area_px * scale**2:.9f}"
+    return burden.count, burden.area_px, f"{burden.area_px * scale**2:.9f}"

@@ -16,9 +16,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+
 from foveate import atomic_files, lesions
 from foveate.paths import is_file, is_folder
-from foveate.server import errors, presenters, schemas
+from foveate.server import errors
 from foveate.server.exports import burden_table, photograph_table
 from foveate.server.exports.renaming import Entry, renamed
 from foveate.server.jobs.protocol import (
@@ -31,15 +34,17 @@ from foveate.server.jobs.protocol import (
 from foveate.server.jobs.queue import JobQueue
 from foveate.server.review.checks import require_grid
 from foveate.server.review.corrections import Corrections
-from foveate.server.review.current_counts import threshold_of
+from foveate.server.review.etdrs import GridBurden
 from foveate.server.review.gradings import Gradings
 from foveate.server.review.measures import PhotographMeasures
 from foveate.server.storage import names, refusals
 from foveate.server.storage.data_dir import DataDir
 from foveate.server.storage.database import Database, Record
+from foveate.server.storage.journal import corrected_lesions, edits_of
 from foveate.server.storage.remains import delete_remains
+from foveate.timestamps import utc_timestamp_of
 from foveate.version import version
-from foveate.writers import maps, result_paths, tables
+from foveate.writers import maps, overlays, result_paths, tables
 from foveate.writers import page as pages
 from foveate.writers.results import NOTICE, Provenance, SummaryRow
 
@@ -126,6 +131,29 @@ class Exports:
                 if not self._readers[folder]:
                     del self._readers[folder]
 
+    def overlay(self, record: Record, width: int | None) -> bytes:
+        """Return the photograph with the current outlines of all lesions as JPEG.
+
+        Args:
+            record: the photograph.
+            width: width of the picture, px; the photograph's own if it is smaller, or for None.
+
+        Raises:
+            ServiceError: as `results`.
+        """
+        with self.results(record) as folder:
+            corrected = folder / CORRECTED
+            source = corrected if is_folder(corrected) else folder
+            content = (source / result_paths.overlay_file(record.key)).read_bytes()
+        if width is None or width >= record.width:
+            return content
+        decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        assert decoded is not None
+        picture = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
+        height = max(1, round(len(picture) * width / picture.shape[1]))
+        scaled = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+        return overlays.jpeg(scaled.astype(np.uint8))
+
     def _folder(self, record: Record) -> Path:
         """Return the folder of a photograph's files, which are written unless they exist already."""
         scratch = self._data_dir.incoming / uuid.uuid4().hex
@@ -158,7 +186,7 @@ class Exports:
 
         Its name depends on all that decides the files, Foveate's version included.
         """
-        edits = [edit for edit in self._database.edits(record.id) if not edit.undone]
+        edits = [edit for edit in edits_of(self._database, record.id) if not edit.undone]
         if (
             not edits
             and not record.thresholds
@@ -179,7 +207,7 @@ class Exports:
     def _export_task(self, record: Record, out: Path, scratch: Path) -> ExportTask:
         """Return the task that writes a photograph's files, after its corrected maps were written."""
         corrected = {
-            lesion: scratch / f"{lesion}.png" for lesion in self._database.corrected_lesions(record.id)
+            lesion: scratch / f"{lesion}.png" for lesion in corrected_lesions(self._database, record.id)
         }
         for lesion, path in corrected.items():
             atomic_files.write_file(path, maps.encode(self._corrections.corrected(record, lesion), "png"))
@@ -210,7 +238,7 @@ class Exports:
 
     def journal(self, record: Record) -> Journal | None:
         """Return the journal of a photograph's corrections; None if nobody has corrected it."""
-        edits = [edit for edit in self._database.edits(record.id) if not edit.undone]
+        edits = [edit for edit in edits_of(self._database, record.id) if not edit.undone]
         if not edits:
             return None
         return Journal(
@@ -226,7 +254,7 @@ class Exports:
                     kind=edit.kind,
                     lesion=edit.lesion,
                     author=edit.author,
-                    time=presenters.stamp(edit.time),
+                    time=utc_timestamp_of(edit.time),
                     **edit.details.model_dump(mode="json", exclude={"pixels", "replaces"}),
                 )
                 for edit in edits
@@ -265,7 +293,7 @@ class Exports:
         )
         return burden_table.etdrs_csv((key, burden) for key, burden in burdens if burden is not None)
 
-    def _burden(self, record: Record) -> schemas.GridBurden | None:
+    def _burden(self, record: Record) -> GridBurden | None:
         """Return the burden by ETDRS subfield as it is now; None if no grid is placed.
 
         Raises:
@@ -358,7 +386,7 @@ class Exports:
         corrected = [
             record
             for record in map(self._gradings.as_adjudicated, records)
-            if record.reviewed or self._database.corrected_lesions(record.id)
+            if record.reviewed or corrected_lesions(self._database, record.id)
         ]
         if not corrected:
             raise errors.not_ready("none of these photographs is corrected or reviewed yet")
@@ -471,13 +499,13 @@ def _review(record: Record) -> dict[str, Any]:
     return {
         "reviewed": record.reviewed,
         "reviewer": record.reviewer,
-        "reviewed_at": None if time is None else presenters.stamp(time),
+        "reviewed_at": None if time is None else utc_timestamp_of(time),
     }
 
 
 def _thresholds(record: Record) -> dict[str, float]:
     """Return lesion -> its current threshold, the probability from which a pixel is lesion."""
-    return {lesion: threshold_of(record.predicted, record.thresholds, lesion) for lesion in record.lesions}
+    return {lesion: record.threshold(lesion) for lesion in record.lesions}
 
 
 def parts(names: str | None) -> frozenset[str]:

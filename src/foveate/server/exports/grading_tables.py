@@ -5,12 +5,10 @@ Ignores: how anything is counted.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
-from foveate.server.presenters import stamp
 from foveate.server.review.agreement import LesionPair, PairSummary
-from foveate.server.review.current_counts import threshold_of
-from foveate.server.storage.database import CurrentCounts, Record
+from foveate.server.review.gradings import FinishedGrading
+from foveate.timestamps import utc_timestamp_of
 from foveate.writers import tables
 
 GRADING_COLUMNS = (
@@ -58,21 +56,6 @@ SUMMARY_COLUMNS = (
 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FinishedGrading:
-    """The result of one person's grading or adjudication of a photograph."""
-
-    record: Record
-    """The copy that the person worked on; for an adjudicator, the photograph itself."""
-    name: str
-    role: str
-    """'grader' or 'adjudicator'."""
-    done: float | None
-    """Seconds since 1970; None for an adjudicator who has not marked the photograph as reviewed."""
-    counts: dict[str, CurrentCounts]
-    """Lesion -> its current counts."""
-
-
 def gradings_csv(gradings: Iterable[FinishedGrading]) -> bytes:
     """Return a row for each photograph, person and lesion."""
     return tables.csv_bytes([GRADING_COLUMNS, *(row for grading in gradings for row in _rows(grading))])
@@ -80,14 +63,14 @@ def gradings_csv(gradings: Iterable[FinishedGrading]) -> bytes:
 
 def _rows(grading: FinishedGrading) -> Iterator[Sequence[object]]:
     record = grading.record
-    done = "" if grading.done is None else stamp(grading.done)
+    done = "" if grading.done is None else utc_timestamp_of(grading.done)
     person = (tables.without_formula(grading.name), grading.role, done)
     for lesion, counts in grading.counts.items():
         share = counts.area_px / record.predicted.field.area_px
-        threshold = threshold_of(record.predicted, record.thresholds, lesion)
         yield (
             *(tables.without_formula(record.name), record.sha256, *person, lesion),
-            *(int(counts.count > 0), counts.count, counts.area_px, f"{share:.8f}", f"{threshold:.6f}"),
+            *(int(counts.count > 0), counts.count, counts.area_px),
+            *(f"{share:.8f}", f"{record.threshold(lesion):.6f}"),
         )
 
 

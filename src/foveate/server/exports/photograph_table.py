@@ -6,8 +6,8 @@ Ignores: who stated it.
 
 from collections.abc import Iterable
 
-from foveate.server.presenters import stamp
 from foveate.server.storage.database import Record
+from foveate.timestamps import utc_timestamp_of
 from foveate.writers import tables
 
 COLUMNS = ("photograph", "sha256", "eye", "note", "reviewed", "reviewer", "reviewed_at")
@@ -36,4 +36,4 @@ def photographs_csv(records: Iterable[tuple[str, Record]]) -> bytes:
 
 
 def _time(seconds: float | None) -> str:
-    return "" if seconds is None else stamp(seconds)
+    return "" if seconds is None else utc_timestamp_of(seconds)

@@ -15,18 +15,18 @@ from jaxtyping import UInt8
 from foveate.server import errors, schemas
 from foveate.server.errors import ServiceError
 from foveate.server.exports import report_pictures
-from foveate.server.presenters import Presenter
 from foveate.server.review.checks import require_done
 from foveate.server.review.corrections import Corrections
-from foveate.server.review.current_counts import level_of
 from foveate.server.review.edits import patch_of
+from foveate.server.review.etdrs import GridBurden
 from foveate.server.review.layers import changed_px
 from foveate.server.review.measures import PhotographMeasures, field_of, placed_grid
 from foveate.server.storage.data_dir import DataDir
-from foveate.server.storage.database import Database, Edit, Record
+from foveate.server.storage.database import Database, Record
 from foveate.server.storage.facts import StrokeDetails, VerdictDetails
+from foveate.server.storage.journal import Edit, corrected_lesions, edits_of, edits_with_pixels
 from foveate.server.storage.tiles import Packs
-from foveate.timestamps import utc_timestamp
+from foveate.timestamps import utc_timestamp, utc_timestamp_of
 from foveate.version import version
 from foveate.wording import quantity
 from foveate.writers import overlays
@@ -34,8 +34,9 @@ from foveate.writers.overlays import STYLES, Style
 from foveate.writers.results import NOTICE
 from foveate.writers.tables import percentage, square_millimetres
 
-MOST = 100
-"""Maximum number of photographs in one file: 12 megapixels take 2.5 s of processor time (our choice)."""
+MOST_AT_ONCE = 100
+"""Maximum number of photographs in a report that a request waits for: 12 megapixels take 2.5 s of processor
+time (our choice)."""
 
 AUTHORS = 5
 """Maximum number of people whose corrections are listed; more would not fit on the page."""
@@ -125,14 +126,14 @@ class Reports:
         *,
         corrections: Corrections,
         measures: PhotographMeasures,
-        presenter: Presenter,
+        describe: Callable[[Record], schemas.PhotographBody],
     ) -> None:
         self._database = database
         self._data_dir = data_dir
         self._packs = packs
         self._corrections = corrections
         self._measures = measures
-        self._presenter = presenter
+        self._describe = describe
 
     def report(self, record: Record) -> PhotographReport:
         """Return the report of a photograph as it is now; all of it is of one moment.
@@ -171,11 +172,11 @@ class Reports:
         return record
 
     def _page(self, record: Record) -> PhotographReport:
-        body = self._presenter.photograph(record)
+        body = self._describe(record)
         result = body.result
         assert result is not None, "asked of a photograph that is not done"
         plain, annotated = self._pictures(record)
-        edits = [edit for edit in self._database.edits(record.id) if not edit.undone]
+        edits = [edit for edit in edits_of(self._database, record.id) if not edit.undone]
         burden = None if record.grid is None else self._measures.grid_burden(record)
         return PhotographReport(
             title=record.name,
@@ -200,14 +201,14 @@ class Reports:
         """Return the reports of several photographs, as `reports_of_done`.
 
         Raises:
-            ServiceError: there are none, or more than `MOST`, or none is left.
+            ServiceError: there are none, or more than `MOST_AT_ONCE`, or none is left.
         """
         if not records:
             raise errors.not_ready("no photograph of the batch is done yet; wait for the first")
-        if len(records) > MOST:
+        if len(records) > MOST_AT_ONCE:
             raise errors.invalid(
-                f"{len(records)} photographs are done, but this report holds at most {MOST}; use POST "
-                "/api/batches/ID/report-jobs, which takes more, or fetch them one by one"
+                f"{len(records)} photographs are done, but this report holds at most {MOST_AT_ONCE}; "
+                "use POST /api/batches/ID/report-jobs, which takes more, or fetch them one by one"
             )
         return self.reports_of_done(records, without_result)
 
@@ -254,10 +255,10 @@ class Reports:
         change no pixel of a layer are left out.
         """
         changed = {}
-        for lesion in self._database.corrected_lesions(record.id):
+        for lesion in corrected_lesions(self._database, record.id):
             model = self._measures.stored_map(record, lesion, "model")
-            level = level_of(record.predicted, record.thresholds, lesion)
-            for edit in self._database.edits_with_pixels(record.id, lesion):
+            level = record.level(lesion)
+            for edit in edits_with_pixels(self._database, record.id, lesion):
                 before, after = patch_of(edit, edit.before), patch_of(edit, edit.after)
                 assert before is not None
                 assert after is not None
@@ -277,8 +278,7 @@ class Reports:
         }
         annotated = report_pictures.outline(plain, masks)
         if record.grid is not None:
-            grid = placed_grid(record, schemas.GridBody.model_validate(record.grid.model_dump()))
-            annotated = report_pictures.draw_grid(annotated, grid, crop)
+            annotated = report_pictures.draw_grid(annotated, placed_grid(record, record.grid), crop)
         return plain, annotated
 
 
@@ -293,7 +293,7 @@ def _remark(missing: int, total: int) -> str:
     )
 
 
-def _facts(body: schemas.PhotographBody, burden: schemas.GridBurden | None) -> tuple[str, ...]:
+def _facts(body: schemas.PhotographBody, burden: GridBurden | None) -> tuple[str, ...]:
     """Return the facts that the head of the page lists besides the name."""
     spacing = "scale not known" if body.spacing_mm is None else f"{body.spacing_mm:g} mm per pixel"
     unstated = ["eye not stated"] if burden is None else []
@@ -388,7 +388,7 @@ def _author_line(
         action = f"{quantity(len(same), noun)} {verb}{_changed_area(pixels, spacing)}"
         parts.setdefault(lesion, []).append(action)
     actions = "; ".join(f"{lesion}: {', '.join(done)}" for lesion, done in parts.items())
-    last = _day(utc_timestamp(datetime.fromtimestamp(max(edit.time for edit in edits), UTC)))
+    last = _day(utc_timestamp_of(max(edit.time for edit in edits)))
     return f"{author}, last {last}: {actions}."
 
 
@@ -419,7 +419,7 @@ def _changed_area(changed: Sequence[tuple[int, int]], spacing: float | None) -> 
 
 
 def _grid_table(
-    burden: schemas.GridBurden, lesions: Mapping[str, schemas.LesionResult], spacing: float | None
+    burden: GridBurden, lesions: Mapping[str, schemas.LesionResult], spacing: float | None
 ) -> GridTable:
     scale = (
         "scale from the photograph's pixel spacing"
@@ -429,10 +429,7 @@ def _grid_table(
     rows = [
         (
             name.replace("_", " "),
-            *(
-                _cell(field.lesions[code]["count"], field.lesions[code]["area_px"], spacing)
-                for code in lesions
-            ),
+            *(_cell(field.lesions[code].count, field.lesions[code].area_px, spacing) for code in lesions),
         )
         for name, field in burden.fields.items()
     ]
@@ -443,7 +440,7 @@ def _grid_table(
     )
 
 
-def _placed(burden: schemas.GridBurden) -> str:
+def _placed(burden: GridBurden) -> str:
     """Return who placed the grid's fovea and disc."""
     match burden.placed_by_program:
         case []:

@@ -31,7 +31,7 @@ LOG = logging.getLogger("foveate.server")
 
 State = Literal["waiting", "working", "done", "failed"]
 
-MOST = 300
+MOST_PHOTOGRAPHS = 300
 """Photographs in one report: 12 megapixels take 2.5 s of processor time each, and about a megabyte (our
 choice)."""
 
@@ -113,14 +113,15 @@ class ReportJobs:
             without_result: number of photographs of the batch that are not done.
 
         Raises:
-            ServiceError: no photograph is done, there are more than `MOST`, or `MOST_JOBS` reports are
-                waiting or being made.
+            ServiceError: no photograph is done, there are more than `MOST_PHOTOGRAPHS`, or `MOST_JOBS`
+                reports are waiting or being made.
         """
         if not records:
             raise errors.not_ready("no photograph of the batch is done yet; wait for the first")
-        if len(records) > MOST:
+        if len(records) > MOST_PHOTOGRAPHS:
             raise errors.invalid(
-                f"{len(records)} photographs are done, but a report holds at most {MOST}; divide the batch"
+                f"{len(records)} photographs are done, but a report holds at most {MOST_PHOTOGRAPHS}; "
+                "divide the batch"
             )
         identifier = uuid.uuid4().hex
         job = ReportJob(

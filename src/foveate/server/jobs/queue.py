@@ -14,7 +14,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -44,8 +44,9 @@ from foveate.server.jobs.worker_pool import (
 )
 from foveate.server.monitoring import Metrics
 from foveate.server.options import Limits
-from foveate.server.review.current_counts import current_counts_of
+from foveate.server.review.current_counts import uncorrected_counts
 from foveate.server.storage import names, refusals
+from foveate.server.storage.counts import finish
 from foveate.server.storage.data_dir import DataDir, PhotographDir
 from foveate.server.storage.database import Database, NewPhotograph, Record
 from foveate.server.storage.facts import Failure
@@ -91,14 +92,6 @@ class Submission:
     region: Part | None = None
 
 
-@dataclass(eq=False)
-class Reservations:
-    """The number of photographs that are being received; each has a place in the queue already."""
-
-    receiving: int = 0
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-
 class JobQueue:
     """The queue, and the threads that work on it."""
 
@@ -142,7 +135,8 @@ class JobQueue:
         self._on_delete = on_delete
         self._io_lock = threading.Lock()
         self._submit_lock = threading.Lock()
-        self._reservations = Reservations()
+        self._receiving = 0  # photographs that are being received; each has a place in the queue already
+        self._receiving_lock = threading.Lock()
         self._running: dict[str, Worker] = {}
         self._wake = threading.Condition()
         self._closing = threading.Event()
@@ -204,19 +198,19 @@ class JobQueue:
         Raises:
             ServiceError: the queue or the disk is full.
         """
-        with self._reservations.lock:
-            waiting = self._database.states()["queued"] + self._reservations.receiving
+        with self._receiving_lock:
+            waiting = self._database.states()["queued"] + self._receiving
             if waiting >= self._limits.waiting:
                 seconds = max(1, min(60, round(self._seconds / len(self._workers.inference_workers))))
                 raise errors.queue_full(waiting, seconds)
             if self._data_dir.free() < self._limits.free:
                 raise errors.no_space()
-            self._reservations.receiving += 1
+            self._receiving += 1
         try:
             yield
         finally:
-            with self._reservations.lock:
-                self._reservations.receiving -= 1
+            with self._receiving_lock:
+                self._receiving -= 1
 
     def submitted(self, identifier: str) -> Record | None:
         """Return the photograph that was submitted with an identifier; None if none was.
@@ -271,29 +265,31 @@ class JobQueue:
         return record
 
     def _add(self, submission: Submission, received: ReceivedFacts) -> Record:
-        """Put a photograph into the database under a key that its batch does not use yet."""
-        with self._reservations.lock:  # so that no two photographs of a batch get the same key
-            key = names.key(submission.name)
-            if submission.batch is not None:
-                key = names.unused_key(key, self._database.keys(submission.batch))
-            photograph = NewPhotograph(
-                id=submission.id,
-                batch=submission.batch,
-                name=submission.name,
-                key=key,
-                field=submission.field,
-                region=submission.region,
-                sha256=received.sha256,
-                width=received.width,
-                height=received.height,
-                spacing_mm=received.spacing,
-                submitted=time.time(),
-                eye=received.eye or names.eye(submission.name),
-            )
-            try:
-                return self._database.add(photograph)
-            except sqlite3.IntegrityError as error:  # the batch was deleted while the file was read
-                raise errors.not_found("batch") from error
+        """Put a photograph into the database under a key that its batch does not use yet.
+
+        The caller holds the lock of submissions, so that no two photographs of a batch get the same key.
+        """
+        key = names.key(submission.name)
+        if submission.batch is not None:
+            key = names.unused_key(key, self._database.keys(submission.batch))
+        photograph = NewPhotograph(
+            id=submission.id,
+            batch=submission.batch,
+            name=submission.name,
+            key=key,
+            field=submission.field,
+            region=submission.region,
+            sha256=received.sha256,
+            width=received.width,
+            height=received.height,
+            spacing_mm=received.spacing,
+            submitted=time.time(),
+            eye=received.eye or names.eye(submission.name),
+        )
+        try:
+            return self._database.add(photograph)
+        except sqlite3.IntegrityError as error:  # the batch was deleted while the file was read
+            raise errors.not_found("batch") from error
 
     def resubmit(self, record: Record, choice: FieldChoice, region: Part | None) -> Record:
         """Put a photograph that is done or failed into the queue again.
@@ -385,6 +381,13 @@ class JobQueue:
             self._on_delete(each)
             self._events.publish("deleted", {"id": each, "batch": record.batch})  # copies are in the same one
         return bool(deleted)
+
+    def delete_batch(self, batch: str) -> None:
+        """Delete a batch with all its photographs, those submitted meanwhile included."""
+        while not self._database.delete_batch(batch):
+            for identifier in self._database.identifiers(batch):
+                self.delete(identifier)
+        self._events.publish("batch-deleted", {"id": batch})
 
     def _delete_without_files(self) -> None:
         """Delete the photographs whose files are gone: they were deleted after a backup of the database.
@@ -511,8 +514,8 @@ class JobQueue:
         if latest is None:
             return
         facts, counts = prediction.facts, prediction.counts
-        current = current_counts_of(facts, counts, latest.thresholds)
-        finished = self._database.finish(record.id, facts, counts, current, time.time())
+        current = uncorrected_counts(replace(latest, facts=facts), counts)
+        finished = finish(self._database, record.id, facts, counts, current, now=time.time())
         self._metrics.photograph_finished(seconds, "done")
         if finished is not None:
             self._on_result(record.id)

@@ -50,9 +50,10 @@ from foveate.server.jobs.protocol import (
 )
 from foveate.server.review import etdrs
 from foveate.server.review.checks import require_size
+from foveate.server.review.current_counts import level_counts
 from foveate.server.storage import refusals, tiles
 from foveate.server.storage.data_dir import PhotographDir
-from foveate.server.storage.facts import LevelCounts, PhotographFacts
+from foveate.server.storage.facts import PhotographFacts
 from foveate.server.storage.names import Eye
 from foveate.server.storage.tiles import Pyramid
 from foveate.types import Box, Decision, Field, Frame, Photograph, Probabilities
@@ -77,7 +78,7 @@ def receive(task: ReceiveTask) -> ReceivedFacts:
     directory = PhotographDir(folder=task.folder)
     with _service_errors(directory):
         atomic_files.remove_leftovers(directory.folder, deep=False)  # left by a worker that was lost
-        _require_size(directory.upload, task.pixels)
+        _require_pixel_limit(directory.upload, task.pixels)
         photograph = _read(directory, task.pixels)
         atomic_files.flush(directory.upload)
         tiles.pack_photograph(directory.tiles, photograph.pixels)
@@ -98,7 +99,7 @@ def _eye(photograph: Photograph) -> Eye | None:
     return None if laterality is None else "right" if laterality == "R" else "left"
 
 
-def _require_size(path: Path, pixels: int) -> None:
+def _require_pixel_limit(path: Path, pixels: int) -> None:
     """Refuse a photograph whose header shows that it is too expensive to decode.
 
     Other faults are reported when the file is read.
@@ -206,13 +207,6 @@ def predict(task: PredictTask, model: Model, progress: Callable[[float], None]) 
             code: level_counts(component_tree.count_regions(levels, facts.lesions[code].minimum_area_px))
             for code, levels in stored.items()
         },
-    )
-
-
-def level_counts(counts: component_tree.RegionCounts) -> LevelCounts:
-    """Return the counts of all levels in the form in which they are stored."""
-    return LevelCounts(
-        regions=counts.regions.tolist(), area_px=counts.area_px.tolist(), mask_px=counts.mask_px.tolist()
     )
 
 

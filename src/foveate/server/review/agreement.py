@@ -15,17 +15,9 @@ from itertools import combinations
 import numpy as np
 
 from foveate.metrics import cohen_kappa
+from foveate.server.review.gradings import GradedCopies
 from foveate.server.review.measures import PhotographMeasures
 from foveate.server.storage.database import Record
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GradedCopies:
-    """A photograph and the copies of its graders, all of them done."""
-
-    record: Record
-    copies: tuple[tuple[str, Record], ...]
-    """(grader, copy), in the order in which they were begun."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

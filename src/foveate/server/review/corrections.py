@@ -13,6 +13,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from weakref import WeakValueDictionary
 
@@ -27,8 +28,7 @@ from foveate.server.review.current_counts import (
     apply_and_count,
     count_corrected,
     counts_at,
-    current_counts_of,
-    level_of,
+    uncorrected_counts,
 )
 from foveate.server.review.edits import (
     LABEL_OF,
@@ -42,12 +42,21 @@ from foveate.server.review.edits import (
 )
 from foveate.server.review.gradings import Gradings
 from foveate.server.review.layers import Layer, Patch
-from foveate.server.review.region_list import contains, region_at
+from foveate.server.review.region_list import region_at
 from foveate.server.review.strokes import PixelMask
-from foveate.server.storage import database
+from foveate.server.review.verdicts import in_region
+from foveate.server.storage import database, journal
 from foveate.server.storage.cache import MapCache
+from foveate.server.storage.counts import (
+    CurrentCounts,
+    current_counts_of,
+    level_counts_of,
+    put_current_counts,
+)
 from foveate.server.storage.data_dir import DataDir
-from foveate.server.storage.database import CurrentCounts, Database, Edit, Record
+from foveate.server.storage.database import Database, Record
+from foveate.server.storage.facts import LevelCounts
+from foveate.server.storage.journal import Edit, corrected_lesions, edit_at, edits_of, edits_with_pixels
 from foveate.writers import maps
 
 
@@ -59,6 +68,30 @@ class _Change:
     after: Patch | None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CorrectedCounts:
+    """The counts of a lesion at its current threshold, and what corrections changed in its mask."""
+
+    current: CurrentCounts
+    added_px: int
+    """Number of pixels of the corrected mask that are not in the model's."""
+    erased_px: int
+    """Number of pixels of the model's mask that are not in the corrected one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CorrectionState:
+    """The state of a photograph's corrections."""
+
+    revision: int
+    edits: list[Edit]
+    """The steps that are not undone, the earliest first."""
+    can_redo: bool
+    lesions: Mapping[str, CorrectedCounts]
+    verdicts: list[Edit]
+    """As `Corrections.verdicts`."""
+
+
 class Corrections:
     """The journals of all photographs."""
 
@@ -67,7 +100,7 @@ class Corrections:
         self._data_dir = data_dir
         self._memory = memory
         self._gradings = gradings
-        self._locks: WeakValueDictionary[str, _Lock] = WeakValueDictionary()
+        self._locks: WeakValueDictionary[str, threading.RLock] = WeakValueDictionary()
         self._guard = threading.Lock()
 
     # Maps
@@ -85,18 +118,18 @@ class Corrections:
 
     def mask(self, record: Record, lesion: str) -> Bool[np.ndarray, "H W"]:
         """Return the mask of the corrected map at the current threshold, including the smallest regions."""
-        return self.corrected(record, lesion) >= level_of(record.predicted, record.thresholds, lesion)
+        return self.corrected(record, lesion) >= record.level(lesion)
 
     def model_mask(self, record: Record, lesion: str) -> Bool[np.ndarray, "H W"]:
         """Return the mask of the model's map at the current threshold, including the smallest regions."""
-        return self.model(record, lesion) >= level_of(record.predicted, record.thresholds, lesion)
+        return self.model(record, lesion) >= record.level(lesion)
 
     def layer(self, record: Record, lesion: str) -> Layer:
         """Return a lesion's layer of edits; it is empty if there are none."""
 
         def make() -> Layer:
             patches = [
-                patch_of(edit, edit.after) for edit in self._database.edits_with_pixels(record.id, lesion)
+                patch_of(edit, edit.after) for edit in edits_with_pixels(self._database, record.id, lesion)
             ]
             return Layer(self.model(record, lesion), [patch for patch in patches if patch is not None])
 
@@ -104,11 +137,18 @@ class Corrections:
 
     def is_corrected(self, record: Record, lesion: str) -> bool:
         """Return whether any pixel of a lesion is corrected."""
-        return record.revision > 0 and lesion in self._database.corrected_lesions(record.id)
+        return record.revision > 0 and lesion in corrected_lesions(self._database, record.id)
 
-    def lock(self, identifier: str) -> "_Lock":
-        """Return the lock of a photograph's journal and thresholds; hold it to read and then change them."""
-        return self._lock_of(identifier)
+    def lock(self, identifier: str) -> AbstractContextManager[object]:
+        """Return the lock of a photograph's journal and thresholds; hold it to read and then change them.
+
+        The thread that holds it may acquire it again.
+        """
+        with self._guard:
+            lock = self._locks.get(identifier)
+            if lock is None:
+                lock = self._locks[identifier] = threading.RLock()
+            return lock
 
     # Edits
 
@@ -179,7 +219,7 @@ class Corrections:
                 another size. The caller checks whether the author may edit it: this begins the adjudication
                 for which all other edits wait.
         """
-        with self._lock_of(identifier):
+        with self.lock(identifier):
             record = _require_existing(self._database.get(identifier))
             require_done(record)
             next_number = self._next_number(identifier)
@@ -202,7 +242,7 @@ class Corrections:
                 adjudicated first, it belongs to another grader, the lesion is unknown, or the revision is
                 stale.
         """
-        with self._lock_of(identifier):
+        with self.lock(identifier):
             record = self._ready(identifier, attribution.revision, attribution.author)
             require_lesion(record, lesion)
             author = self._gradings.author(record, attribution.author)
@@ -211,7 +251,7 @@ class Corrections:
 
     def _next_number(self, identifier: str) -> int:
         """Return the number of the next step of a journal."""
-        return 1 + sum(not edit.undone for edit in self._database.edits(identifier))
+        return 1 + sum(not edit.undone for edit in edits_of(self._database, identifier))
 
     def _new_change(self, record: Record, new: NewEdit, number: int, author: str) -> _Change:
         """Return a new edit with its number, and with what it changes."""
@@ -225,12 +265,12 @@ class Corrections:
         Raises:
             ServiceError: there is no such edit; or as `_edit`.
         """
-        with self._lock_of(identifier):
+        with self.lock(identifier):
             record = self._ready(identifier, revision)
-            done = [edit for edit in self._database.edits(identifier) if not edit.undone]
+            done = [edit for edit in edits_of(self._database, identifier) if not edit.undone]
             if not done:
                 raise errors.not_ready("there is nothing to undo")
-            last = self._database.edit(identifier, done[-1].number)
+            last = edit_at(self._database, identifier, done[-1].number)
             after = patch_of(last, last.before)
             change = _Change(edit=replace(last, undone=True), after=after)
             return self._commit(record, [change], new=False)
@@ -241,12 +281,12 @@ class Corrections:
         Raises:
             ServiceError: there is no such edit; or as `_edit`.
         """
-        with self._lock_of(identifier):
+        with self.lock(identifier):
             record = self._ready(identifier, revision)
-            undone = [edit for edit in self._database.edits(identifier) if edit.undone]
+            undone = [edit for edit in edits_of(self._database, identifier) if edit.undone]
             if not undone:
                 raise errors.not_ready("there is nothing to redo")
-            first = self._database.edit(identifier, undone[0].number)
+            first = edit_at(self._database, identifier, undone[0].number)
             after = patch_of(first, first.after)
             change = _Change(edit=replace(first, undone=False), after=after)
             return self._commit(record, [change], new=False)
@@ -257,13 +297,15 @@ class Corrections:
         Raises:
             ServiceError: as `_edit`.
         """
-        with self._lock_of(identifier):
+        with self.lock(identifier):
             record = self._ready(identifier, None)
-            counts = {lesion: self._database.counts(identifier, lesion) for lesion in record.lesions}
-            current = current_counts_of(record.predicted, counts, record.thresholds)
+            counts = {
+                lesion: level_counts_of(self._database, identifier, lesion) for lesion in record.lesions
+            }
+            current = uncorrected_counts(record, counts)
             with self._database.change() as connection:
-                database.drop_edits(connection, identifier)
-                database.put_current_counts(connection, identifier, current)
+                journal.drop_edits(connection, identifier)
+                put_current_counts(connection, identifier, current)
                 changed = database.put(connection, identifier, revision=record.revision + 1)
             self._memory.forget(identifier, "layer")
             return EditResult(record=_require_existing(changed))
@@ -274,7 +316,7 @@ class Corrections:
         Raises:
             ServiceError: as `_edit`.
         """
-        with self._lock_of(identifier):
+        with self.lock(identifier):
             record = self._ready(identifier, None)
             for lesion in thresholds:
                 require_lesion(record, lesion)
@@ -282,7 +324,7 @@ class Corrections:
             current = {lesion: self.current_counts(with_thresholds, lesion) for lesion in record.lesions}
             with self._database.change() as connection:
                 database.put(connection, identifier, thresholds=dict(thresholds))
-                database.put_current_counts(connection, identifier, current)
+                put_current_counts(connection, identifier, current)
                 changed = database.put(connection, identifier)
             return _require_existing(changed)
 
@@ -312,10 +354,10 @@ class Corrections:
             with self._database.change() as connection:
                 for edit in (change.edit for change in changes):
                     if new:
-                        database.put_edit(connection, record.id, edit)
+                        journal.put_edit(connection, record.id, edit)
                     else:
-                        database.mark_undone(connection, record.id, edit.number, undone=edit.undone)
-                database.put_current_counts(connection, record.id, current)
+                        journal.mark_undone(connection, record.id, edit.number, undone=edit.undone)
+                put_current_counts(connection, record.id, current)
                 also(connection)
                 changed = database.put(connection, record.id, revision=record.revision + bool(changes))
             for lesion, layer in layers.items():
@@ -330,7 +372,7 @@ class Corrections:
         self, record: Record, changes: Sequence[_Change], layers: Mapping[str, Layer]
     ) -> dict[str, CurrentCounts]:
         """Apply changes to the layers of their lesions, and return the new counts of these lesions."""
-        earlier = self._database.current_counts(record.id) if layers else {}
+        earlier = current_counts_of(self._database, record.id) if layers else {}
         return {
             change.edit.lesion: apply_and_count(
                 *(record, change.edit.lesion, layers[change.edit.lesion], change.after),
@@ -342,19 +384,41 @@ class Corrections:
 
     # The state
 
+    def state(self, record: Record) -> CorrectionState:
+        """Return the state of a photograph's corrections."""
+        edits = edits_of(self._database, record.id)
+        current = current_counts_of(self._database, record.id)
+        return CorrectionState(
+            revision=record.revision,
+            edits=[edit for edit in edits if not edit.undone],
+            can_redo=any(edit.undone for edit in edits),
+            lesions={lesion: self._corrected(record, lesion, current[lesion]) for lesion in record.lesions},
+            verdicts=self.verdicts(record.id),
+        )
+
+    def _corrected(self, record: Record, lesion: str, current: CurrentCounts) -> CorrectedCounts:
+        if not self.is_corrected(record, lesion):
+            return CorrectedCounts(current=current, added_px=0, erased_px=0)
+        layer = self.layer(record, lesion)
+        added, erased = layer.added_px(current.level), layer.removed_px(current.level)
+        return CorrectedCounts(current=current, added_px=added, erased_px=erased)
+
+    def model_counts(self, record: Record, lesion: str) -> LevelCounts:
+        """Return the counts of a lesion at all levels of the model's map."""
+        return level_counts_of(self._database, record.id, lesion)
+
     def current_counts(self, record: Record, lesion: str) -> CurrentCounts:
         """Return the counts of a lesion at its current threshold."""
         if self.is_corrected(record, lesion):
             return count_corrected(record, lesion, self.corrected(record, lesion))
-        counts = self._database.counts(record.id, lesion)
-        return counts_at(counts, level_of(record.predicted, record.thresholds, lesion))
+        return counts_at(self.model_counts(record, lesion), record.level(lesion))
 
     def verdicts(self, identifier: str) -> list[Edit]:
         """Return the verdicts that are not undone, replaced or withdrawn, the earliest first.
 
         A whole mask replaces the verdicts on its lesion that were given before it.
         """
-        edits = [edit for edit in self._database.edits(identifier) if not edit.undone]
+        edits = [edit for edit in edits_of(self._database, identifier) if not edit.undone]
         last_masks = {edit.lesion: edit.number for edit in edits if edit.kind == "mask"}
         verdicts = [
             edit for edit in edits if edit.kind == "verdict" and edit.number > last_masks.get(edit.lesion, 0)
@@ -374,8 +438,7 @@ class Corrections:
         if pixels is None:
             where = f"region of {verdict.lesion} at pixel ({verdict.x}, {verdict.y})"
             raise errors.not_found(where, errors.BELOW_THRESHOLD)
-        replaces = [edit.number for edit in earlier if contains(pixels, edit.verdict.y, edit.verdict.x)]
-        return pixels, replaces
+        return pixels, [edit.number for edit in in_region(earlier, verdict.lesion, pixels)]
 
     def _patch(self, record: Record, lesion: str, covered: PixelMask | None, label: np.uint8) -> Patch | None:
         """Return the patch that gives some pixels a label and leaves the others of its box as they are."""
@@ -396,27 +459,6 @@ class Corrections:
                 f"the corrections are at revision {record.revision}, not {revision}; read them again",
             )
         return record
-
-    def _lock_of(self, identifier: str) -> "_Lock":
-        """Return the lock of a photograph's journal."""
-        with self._guard:
-            lock = self._locks.get(identifier)
-            if lock is None:
-                lock = self._locks[identifier] = _Lock()
-            return lock
-
-
-class _Lock:
-    """A lock that supports weak references; the thread that holds it may acquire it again."""
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, *raised: object) -> None:
-        self._lock.release()
 
 
 def _require_existing(record: Record | None) -> Record:

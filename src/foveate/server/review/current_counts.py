@@ -13,40 +13,33 @@ import numpy as np
 from jaxtyping import UInt8
 
 from foveate.analysis import component_tree
+from foveate.analysis.component_tree import RegionCounts
 from foveate.server.review.layers import Layer, Patch
-from foveate.server.storage.database import CurrentCounts, Record
-from foveate.server.storage.facts import LevelCounts, PhotographFacts
+from foveate.server.storage.counts import CurrentCounts
+from foveate.server.storage.database import Record
+from foveate.server.storage.facts import LevelCounts
 from foveate.types import Box
-from foveate.writers import maps
 
 SMALL = 200_000
 """Maximum number of pixels of a patch for which only the regions that it touches are counted again: strokes
 and verdicts."""
 
 
-def threshold_of(facts: PhotographFacts, thresholds: Mapping[str, float], lesion: str) -> float:
-    """Return the probability from which a pixel is lesion: the chosen threshold, or the model's."""
-    return facts.threshold(thresholds, lesion)
+def level_counts(counts: RegionCounts) -> LevelCounts:
+    """Return the counts of all levels in the form in which they are stored."""
+    return LevelCounts(
+        regions=counts.regions.tolist(), area_px=counts.area_px.tolist(), mask_px=counts.mask_px.tolist()
+    )
 
 
-def level_of(facts: PhotographFacts, thresholds: Mapping[str, float], lesion: str) -> int:
-    """Return the stored level, 1 to 255, from which a pixel is lesion."""
-    return maps.level(threshold_of(facts, thresholds, lesion), "png")
-
-
-def current_counts_of(
-    facts: PhotographFacts, counts: Mapping[str, LevelCounts], thresholds: Mapping[str, float]
-) -> dict[str, CurrentCounts]:
-    """Return the counts of each lesion of a result that nobody has corrected.
+def uncorrected_counts(record: Record, counts: Mapping[str, LevelCounts]) -> dict[str, CurrentCounts]:
+    """Return the counts of each lesion of a result that nobody has corrected, at its current threshold.
 
     Args:
-        facts: the result.
+        record: the photograph, with its result.
         counts: lesion -> its counts at all levels.
-        thresholds: lesion -> threshold chosen in place of the model's.
     """
-    return {
-        lesion: counts_at(counts[lesion], level_of(facts, thresholds, lesion)) for lesion in facts.lesions
-    }
+    return {lesion: counts_at(counts[lesion], record.level(lesion)) for lesion in record.lesions}
 
 
 def counts_at(counts: LevelCounts, level: int) -> CurrentCounts:
@@ -61,7 +54,7 @@ def counts_at(counts: LevelCounts, level: int) -> CurrentCounts:
 
 def count_corrected(record: Record, lesion: str, stored: UInt8[np.ndarray, "H W"]) -> CurrentCounts:
     """Count the regions of a corrected map at the lesion's current level."""
-    level = level_of(record.predicted, record.thresholds, lesion)
+    level = record.level(lesion)
     lit = (stored >= level).view(np.uint8)
     counts = component_tree.count_regions(lit, record.lesions[lesion].minimum_area_px)
     return CurrentCounts(

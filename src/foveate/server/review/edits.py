@@ -19,8 +19,9 @@ from foveate.choices import DrawingTool, Verdict
 from foveate.server.review import layers
 from foveate.server.review.layers import ERASED, NOTHING, PAINTED, Patch
 from foveate.server.review.strokes import PixelMask
-from foveate.server.storage.database import Edit, Record
+from foveate.server.storage.database import Record
 from foveate.server.storage.facts import EditDetails, MaskDetails, StrokeDetails, VerdictDetails
+from foveate.server.storage.journal import Edit
 from foveate.types import Box
 
 LABEL_OF: Mapping[str, np.uint8] = {

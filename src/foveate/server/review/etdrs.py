@@ -21,6 +21,7 @@ from foveate.analysis import landmarks
 from foveate.geometry import field_of_view
 from foveate.server import errors
 from foveate.server.storage.facts import FieldFacts, GridFacts, PhotographFacts, PointFacts
+from foveate.server.storage.names import Eye
 from foveate.types import Box, Field, Photograph, Region
 
 RADII_MM = (0.5, 1.5, 3.0)
@@ -94,6 +95,41 @@ def suggest(photograph: Photograph, field: Field) -> GridFacts | None:
     if placed.disc is None or placed.fovea is None:
         return None
     return GridFacts(fovea=_point(placed.fovea.centre), disc=_point(placed.disc.centre))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LesionBurden:
+    """One lesion in one subfield of the grid."""
+
+    count: int
+    """Number of regions whose centroid lies in the subfield."""
+    area_px: int
+    """Number of lesion pixels in the subfield."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FieldBurden:
+    """The lesions in one subfield of the grid."""
+
+    pixels: int
+    """Number of pixels of the subfield that lie in the field of view."""
+    lesions: Mapping[str, LesionBurden]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GridBurden:
+    """The lesions in the subfields of a placed grid."""
+
+    placed: GridFacts
+    """Where fovea and disc lie."""
+    eye: Eye
+    """The eye, by the side on which the disc lies."""
+    placed_by_program: list[Literal["fovea", "disc"]]
+    """Which of the two nobody has moved from where the program placed it."""
+    mm_per_px: float
+    scale_from: Literal["spacing", "fovea_to_disc"]
+    """Whether the scale is the stated pixel spacing, or the rule of thumb."""
+    fields: Mapping[str, FieldBurden]
 
 
 def placed_by_program(grid: GridFacts, facts: PhotographFacts) -> list[Literal["fovea", "disc"]]:
@@ -176,23 +212,17 @@ def region_counts(grid: Grid, regions: Sequence[Region]) -> list[int]:
     return [int(number) for number in counted]
 
 
-def by_field(
-    numbers: Mapping[str, Mapping[str, Sequence[int]]], pixels: Sequence[int]
-) -> dict[str, dict[str, object]]:
-    """Return the counts by subfield and lesion.
+def by_field(burdens: Mapping[str, Sequence[LesionBurden]], pixels: Sequence[int]) -> dict[str, FieldBurden]:
+    """Return the burden by subfield.
 
     Args:
-        numbers: lesion -> 'count' and 'area_px' -> a number for each subfield.
+        burdens: lesion -> its burden in each subfield.
         pixels: number of visible pixels of each subfield.
     """
     return {
-        field: {
-            "pixels": pixels[place],
-            "lesions": {
-                lesion: {measure: by_field[place] for measure, by_field in measures.items()}
-                for lesion, measures in numbers.items()
-            },
-        }
+        field: FieldBurden(
+            pixels=pixels[place], lesions={lesion: in_fields[place] for lesion, in_fields in burdens.items()}
+        )
         for place, field in enumerate(FIELDS)
     }
 

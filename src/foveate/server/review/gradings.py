@@ -16,7 +16,8 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Bool
@@ -24,24 +25,52 @@ from jaxtyping import Bool
 from foveate.paths import name_key
 from foveate.server import errors
 from foveate.server.review.checks import require_done
-from foveate.server.review.current_counts import current_counts_of
+from foveate.server.review.current_counts import uncorrected_counts
 from foveate.server.storage import gradings as stored
+from foveate.server.storage.counts import CurrentCounts, current_counts_of, level_counts_of
 from foveate.server.storage.data_dir import DataDir
 from foveate.server.storage.database import Database, Record
 from foveate.server.storage.gradings import Adjudication, Grading
+from foveate.server.storage.journal import edits_of
 
 GRADERS = 2
 """Minimum number of graders; their gradings are shown when all are done."""
 
-MOST = 8
+MOST_GRADERS = 8
 """Maximum number of gradings of one photograph: more would be a mistake."""
 
 DONE = "this grading is done; reopen it before you change it"
+
+Made = TypeVar("Made")
 
 Mask = Bool[np.ndarray, "H W"]
 
 Store = Callable[[sqlite3.Connection], None]
 """Stores something within a change of the database."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GradedCopies:
+    """A photograph and the copies of its graders, all of them done."""
+
+    record: Record
+    copies: tuple[tuple[str, Record], ...]
+    """(grader, copy), in the order in which they were begun."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FinishedGrading:
+    """The result of one person's grading or adjudication of a photograph."""
+
+    record: Record
+    """The copy that the person worked on; for an adjudicator, the photograph itself."""
+    name: str
+    role: str
+    """'grader' or 'adjudicator'."""
+    done: float | None
+    """Seconds since 1970; None for an adjudicator who has not marked the photograph as reviewed."""
+    counts: dict[str, CurrentCounts]
+    """Lesion -> its current counts."""
 
 
 class Gradings:
@@ -95,13 +124,79 @@ class Gradings:
         """Return a photograph, not reviewed if it was reviewed only before its graders were done."""
         return replace(record, reviewed=False) if self.reviewed_before(record) else record
 
+    def of_open(
+        self, batch: str | None, make: Callable[[Record, Sequence[Grading]], list[Made]]
+    ) -> list[Made]:
+        """Return what is made of each photograph, of a batch or of all, whose gradings anyone may see.
+
+        Those deleted meanwhile are left out. The gradings are read once: somebody may be done, or delete one,
+        at any moment.
+        """
+        made: list[Made] = []
+        for identifier in stored.graded(self._database, batch):
+            record = self._database.get(identifier)
+            gradings = [] if record is None else self.of(record)
+            if record is not None and are_done(gradings):
+                made += self._database.unless_deleted(make, record, gradings) or []
+        return made
+
+    def copies(self, record: Record, gradings: Sequence[Grading]) -> GradedCopies:
+        """Return a photograph with the copies of its graders.
+
+        Raises:
+            ServiceError: a copy was deleted meanwhile.
+        """
+        copies = []
+        for grading in gradings:
+            copy = self._database.get(grading.photograph)
+            if copy is None:
+                raise errors.not_found("grading")
+            copies.append((grading.grader, copy))
+        return GradedCopies(record=record, copies=tuple(copies))
+
+    def finished(self, record: Record, gradings: Sequence[Grading]) -> list[FinishedGrading]:
+        """Return each grader's results for a photograph, and then the adjudicator's.
+
+        Raises:
+            ServiceError: the photograph or a copy was deleted meanwhile.
+        """
+        results = [
+            FinishedGrading(
+                record=copy,
+                name=grading.grader,
+                role="grader",
+                done=grading.done,
+                counts=current_counts_of(self._database, copy.id),
+            )
+            for grading in gradings
+            for copy in (self._copy_of(grading),)
+        ]
+        adjudication = self.adjudication(record)
+        if adjudication is None:
+            return results
+        decision = FinishedGrading(
+            record=record,
+            name=adjudication.adjudicator,
+            role="adjudicator",
+            done=self._adjudicated_at(record, adjudication) if record.reviewed else None,
+            counts=current_counts_of(self._database, record.id),
+        )
+        return [*results, decision]
+
+    def _adjudicated_at(self, record: Record, adjudication: Adjudication) -> float:
+        """Return when an adjudication was marked as reviewed; or else, if not recorded, was last edited."""
+        if record.reviewed_at is not None:
+            return record.reviewed_at
+        edits = [edit.time for edit in edits_of(self._database, record.id) if not edit.undone]
+        return max([adjudication.begun, *edits])
+
     def begin(self, record: Record, grader: str) -> Record:
         """Return a grader's copy of a photograph; it is created if it does not exist yet.
 
         Raises:
-            ServiceError: the photograph is not done, is a copy itself, has `MOST` gradings already, or one
-                under a name that differs only in capitals, or its gradings are all done, so that the grader
-                may have seen them, or have been adjudicated.
+            ServiceError: the photograph is not done, is a copy itself, has `MOST_GRADERS` gradings already,
+                or one under a name that differs only in capitals, or its gradings are all done, so that the
+                grader may have seen them, or have been adjudicated.
         """
         require_done(record)
         if stored.grading_in(self._database, record.id) is not None:
@@ -116,8 +211,10 @@ class Gradings:
                     f"{same.grader} grades this photograph already; enter the name exactly like that, "
                     "or another one if you are somebody else"
                 )
-            if len(gradings) >= MOST:
-                raise errors.invalid(f"{MOST} people grade this photograph already; no more can begin")
+            if len(gradings) >= MOST_GRADERS:
+                raise errors.invalid(
+                    f"{MOST_GRADERS} people grade this photograph already; no more can begin"
+                )
             if self.adjudication(record) is not None:
                 raise errors.not_ready("its gradings have been adjudicated; no more can begin")
             if are_done(gradings):
@@ -129,8 +226,8 @@ class Gradings:
             photograph=uuid.uuid4().hex, original=record.id, grader=grader, begun=time.time(), done=None
         )
         copy = self._data_dir.photograph(grading.photograph)
-        counts = {lesion: self._database.counts(record.id, lesion) for lesion in record.lesions}
-        current = current_counts_of(record.predicted, counts, {})
+        counts = {lesion: level_counts_of(self._database, record.id, lesion) for lesion in record.lesions}
+        current = uncorrected_counts(replace(record, thresholds={}), counts)
         try:
             self._data_dir.copy(self._data_dir.photograph(record.id), copy)
             added = stored.add_grading(self._database, grading, current)
@@ -328,6 +425,11 @@ def starting_mask(masks: Mapping[str, Mask], source: str) -> Mask:
 
 def _all(masks: Sequence[Mask]) -> Mask:
     return np.asarray(np.logical_and.reduce(masks))
+
+
+def may_open(grading: Grading, gradings: Sequence[Grading], grader: str) -> bool:
+    """Return whether a grader may open one of a photograph's gradings: their own, or any if all are done."""
+    return are_done(gradings) or grading.grader == grader
 
 
 def are_done(gradings: Sequence[Grading]) -> bool:

@@ -7,6 +7,7 @@ Shape letters: H W photograph, P pixels.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -27,7 +28,7 @@ from foveate.writers import maps
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
-MOST = 20
+MOST_NAMES = 20
 """Maximum number of names for one photograph: more would be a mistake (our choice)."""
 
 
@@ -55,15 +56,15 @@ class References:
 
         Raises:
             ServiceError: the photograph is not done or was deleted, the name cannot be part of a file name,
-                there are `MOST` names already, the lesion is unknown, or the mask has another size.
+                there are `MOST_NAMES` names already, the lesion is unknown, or the mask has another size.
         """
         require_name(name)
         require_done(record)
         require_lesion(record, lesion)
         require_size(mask.shape, (record.height, record.width))
         names = self.names(record)
-        if name not in names and len(names) >= MOST:
-            raise errors.invalid(f"there are masks of {MOST} graders already; delete those of one")
+        if name not in names and len(names) >= MOST_NAMES:
+            raise errors.invalid(f"there are masks of {MOST_NAMES} graders already; delete those of one")
         atomic_files.write_file(
             self._data_dir.photograph(record.id).reference(name, lesion), maps.encode_mask(mask)
         )
@@ -116,6 +117,40 @@ class References:
             return None
         count, _ = cv2.connectedComponents(pyramid.finest, connectivity=8)
         return ReferenceMask(mask_px=int(np.count_nonzero(pyramid.finest)), regions=count - 1)
+
+    def listed(self, record: Record) -> dict[str, dict[str, ReferenceMask]]:
+        """Return name -> lesion -> the size of its mask; masks deleted meanwhile are left out."""
+        listed = {}
+        for name, lesions in self.names(record).items():
+            sizes = {lesion: self.size(record, name, lesion) for lesion in lesions}
+            masks = {lesion: size for lesion, size in sizes.items() if size is not None}
+            if masks:
+                listed[name] = masks
+        return listed
+
+    def agreements(
+        self, record: Record, name: str, stored: Callable[[str], UInt8[np.ndarray, "H W"]]
+    ) -> dict[str, tuple[Int64[np.ndarray, " 256"], Int64[np.ndarray, " 256"], Int64[np.ndarray, " 256"]]]:
+        """Return lesion -> its agreement with the masks of a name, as `agreement`.
+
+        Masks of lesions that the result lacks, since another model made it, are left out.
+
+        Args:
+            record: the photograph, which is done.
+            name: name of the masks.
+            stored: lesion -> the map to compare.
+
+        Raises:
+            ServiceError: 'not_found': there are no masks of that name.
+        """
+        lesions = self.names(record).get(name)
+        if lesions is None:
+            raise errors.not_found("reference mask")
+        return {
+            lesion: self.agreement(record, name, lesion, stored(lesion))
+            for lesion in lesions
+            if lesion in record.lesions
+        }
 
     def agreement(
         self, record: Record, name: str, lesion: str, stored: UInt8[np.ndarray, "H W"]

@@ -19,7 +19,6 @@ from foveate.server.review.strokes import PixelMask
 from foveate.types import Box, Region
 
 SORTS = {
-    "id": attrgetter("region.id"),
     "area": attrgetter("region.area_px"),
     "mean": attrgetter("region.mean_probability"),
     "max": attrgetter("region.max_probability"),
@@ -72,7 +71,15 @@ def list_regions(
 
 
 def sort(listed: Sequence[ListedRegion], by: str, *, descending: bool) -> list[ListedRegion]:
-    """Return the regions sorted; equal ones keep their order."""
+    """Return the regions sorted; equal ones keep their order.
+
+    Args:
+        listed: the regions, lesion by lesion in the order of their numbers.
+        by: a key of `SORTS`, or 'id': the order in which they are listed.
+        descending: whether the largest comes first; by 'id', the last.
+    """
+    if by == "id":
+        return list(reversed(listed)) if descending else list(listed)
     return sorted(listed, key=SORTS[by], reverse=descending)
 
 

@@ -1,7 +1,7 @@
-"""The database: photographs, batches and every correction, in one SQLite file.
+"""The database: one SQLite file, with photographs, their queue and their batches.
 
-Knows:   the tables, and that a change is on the disk before a request is answered.
-Ignores: pictures, and what any value means.
+Knows:   these tables, and that a change is on the disk before a request is answered.
+Ignores: pictures, and the tables of other modules: `counts`, `journal`, `gradings`.
 
 Every change is one transaction: if the process is killed at any moment, all answered changes are there, and
 no change is incomplete. Deleted data is overwritten in the file.
@@ -25,25 +25,19 @@ from foveate.server import errors
 from foveate.server.errors import ServiceError
 from foveate.server.storage import migrations
 from foveate.server.storage.facts import (
-    DETAILS,
-    EditDetails,
     Failure,
     GridFacts,
     LesionFacts,
-    LevelCounts,
     PhotographFacts,
     StoredFacts,
-    VerdictDetails,
 )
 from foveate.server.storage.names import Eye
+from foveate.writers import maps
 
 Made = TypeVar("Made")
 Arguments = ParamSpec("Arguments")
 
 State = Literal["queued", "running", "done", "failed"]
-
-EDIT_COLUMNS = "number, undone, kind, lesion, author, time, told, box"
-"""Columns of a step, except for its pixels."""
 
 UNREVIEWED: Mapping[str, Any] = {"reviewed": 0, "reviewer": "", "reviewed_at": None}
 """Columns of a photograph that nobody has marked as reviewed."""
@@ -139,6 +133,18 @@ class Record:
         """Code -> facts of each lesion that the model of the photograph's result detects."""
         return self.predicted.lesions
 
+    def threshold(self, lesion: str) -> float:
+        """Return the probability from which a pixel is lesion: the chosen threshold, or the model's."""
+        return self.thresholds.get(lesion, self.lesions[lesion].threshold)
+
+    def level(self, lesion: str) -> int:
+        """Return the stored level, 1 to 255, from which a pixel is lesion."""
+        return maps.level(self.threshold(lesion), "png")
+
+    def model_level(self, lesion: str) -> int:
+        """Return the same level by the model's threshold."""
+        return maps.level(self.lesions[lesion].threshold, "png")
+
 
 JSON_COLUMNS = frozenset({"field", "error", "grid", "thresholds", "facts"})
 
@@ -171,48 +177,6 @@ class BatchRecord:
     id: str
     name: str
     created: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CurrentCounts:
-    """The regions of a lesion at its current threshold, with corrections."""
-
-    level: int
-    """Stored level, 1 to 255, of the threshold."""
-    count: int
-    """Number of regions of at least the minimum area."""
-    area_px: int
-    """Number of pixels of these regions."""
-    mask_px: int
-    """Number of pixels of the mask, smaller regions included."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Edit:
-    """One step of the journal."""
-
-    number: int
-    """Number of the step, from 1."""
-    undone: bool
-    kind: str
-    """'stroke', 'verdict' or 'mask'."""
-    lesion: str
-    author: str
-    time: float
-    details: EditDetails
-    """The edit itself; stored in the column `told`."""
-    box: tuple[int, int, int, int] | None
-    """(top, left, bottom, right) of the pixels that changed; None if no pixel did."""
-    before: bytes | None
-    """The layer's pixels in the box before the edit, packed."""
-    after: bytes | None
-    """The same after it."""
-
-    @property
-    def verdict(self) -> VerdictDetails:
-        """The details of an edit that is a verdict."""
-        assert isinstance(self.details, VerdictDetails), f"edit {self.number} is no verdict"
-        return self.details
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -273,13 +237,10 @@ class Database:
         with self._lock:
             yield
 
-    def _rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
+    def rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
+        """Return the rows that a statement selects, for the modules of storage."""
         with self._lock:
             return self._connection.execute(sql, values).fetchall()
-
-    def rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
-        """Return the rows that a statement selects, for the other modules of storage."""
-        return self._rows(sql, *values)
 
     # Batches
 
@@ -290,12 +251,12 @@ class Database:
 
     def batches(self) -> list[BatchRecord]:
         """Return all batches, the latest first."""
-        rows = self._rows("SELECT id, name, created FROM batches ORDER BY created DESC, id")
+        rows = self.rows("SELECT id, name, created FROM batches ORDER BY created DESC, id")
         return [BatchRecord(**dict(row)) for row in rows]
 
     def batch(self, identifier: str) -> BatchRecord | None:
         """Return a batch, or None if there is none."""
-        rows = self._rows("SELECT id, name, created FROM batches WHERE id = ?", identifier)
+        rows = self.rows("SELECT id, name, created FROM batches WHERE id = ?", identifier)
         return BatchRecord(**dict(rows[0])) if rows else None
 
     def states(self, batch: str | None = None) -> dict[str, int]:
@@ -304,7 +265,7 @@ class Database:
             (f"WHERE {IS_NO_COPY} AND batch = ?", (batch,)) if batch else (f"WHERE {IS_NO_COPY}", ())
         )
         numbers = dict.fromkeys(("queued", "running", "done", "failed"), 0)
-        for row in self._rows(f"SELECT state, count(*) FROM photographs {where} GROUP BY state", *values):
+        for row in self.rows(f"SELECT state, count(*) FROM photographs {where} GROUP BY state", *values):
             numbers[row[0]] = row[1]
         return numbers
 
@@ -325,15 +286,14 @@ class Database:
         with self.change() as database:
             (last,) = database.execute("SELECT coalesce(max(number), 0) FROM photographs").fetchone()
             row = _row({**asdict(photograph), "number": last + 1, "state": "queued"})
-            marks = ", ".join("?" * len(row))
-            database.execute(
-                f"INSERT INTO photographs ({', '.join(row)}) VALUES ({marks})", tuple(row.values())
-            )
-            return _get(database, photograph.id)
+            insert(database, "photographs", row)
+            added = put(database, photograph.id)
+            assert added is not None
+            return added
 
     def get(self, identifier: str) -> Record | None:
         """Return a photograph, or None if there is none."""
-        rows = self._rows("SELECT * FROM photographs WHERE id = ?", identifier)
+        rows = self.rows("SELECT * FROM photographs WHERE id = ?", identifier)
         return _record(rows[0]) if rows else None
 
     def unless_deleted(
@@ -367,7 +327,7 @@ class Database:
         with self.change() as database:
             if "batch" in values:
                 _move(database, identifier, values["batch"])
-            return _update(database, identifier, values)
+            return put(database, identifier, **values)
 
     def select(self, query: Query) -> tuple[list[Record], int]:
         """Return the photographs that a query selects, and the total number without its limit and offset."""
@@ -387,28 +347,28 @@ class Database:
             join = "LEFT JOIN present ON state = 'done' AND present.photograph = id AND present.lesion = ?"
             values.insert(0, query.lesion)
         base = f"FROM photographs {join} WHERE {' AND '.join(where)}"
-        rows = self._rows(
+        rows = self.rows(
             f"SELECT photographs.* {base} ORDER BY {by} IS NULL, {by} {direction}, number {direction} "
             "LIMIT ? OFFSET ?",
             *values,
             query.limit,
             query.offset,
         )
-        ((total,),) = self._rows(f"SELECT count(*) {base}", *values)
+        ((total,),) = self.rows(f"SELECT count(*) {base}", *values)
         return [_record(row) for row in rows], total
 
     def keys(self, batch: str) -> frozenset[str]:
         """Return the names of the files of a batch's photographs, without suffixes."""
-        return frozenset(row[0] for row in self._rows("SELECT key FROM photographs WHERE batch = ?", batch))
+        return frozenset(row[0] for row in self.rows("SELECT key FROM photographs WHERE batch = ?", batch))
 
     def identifiers(self, batch: str | None = None) -> list[str]:
         """Return the identifiers of all photographs, or those of a batch, in the order of submission."""
         where, values = ("WHERE batch = ?", (batch,)) if batch else ("", ())
-        return [row[0] for row in self._rows(f"SELECT id FROM photographs {where} ORDER BY number", *values)]
+        return [row[0] for row in self.rows(f"SELECT id FROM photographs {where} ORDER BY number", *values)]
 
     def copies(self, identifier: str) -> list[str]:
         """Return the identifiers of a photograph's copies, which are deleted with it."""
-        return [row[0] for row in self._rows(COPIES, identifier)]
+        return [row[0] for row in self.rows(COPIES, identifier)]
 
     def delete(self, identifier: str) -> tuple[str, ...]:
         """Delete a photograph with its copies and all that belongs to them.
@@ -433,11 +393,11 @@ class Database:
 
     def removed(self) -> frozenset[str]:
         """Return the identifiers of deleted photographs; a killed server may have left their folders."""
-        return frozenset(row[0] for row in self._rows("SELECT id FROM removed"))
+        return frozenset(row[0] for row in self.rows("SELECT id FROM removed"))
 
     def was_removed(self, identifier: str) -> bool:
         """Return whether a photograph is one of those that `removed` lists."""
-        return bool(self._rows("SELECT 1 FROM removed WHERE id = ?", identifier))
+        return bool(self.rows("SELECT 1 FROM removed WHERE id = ?", identifier))
 
     def forget_removed(self, before: float) -> None:
         """Forget the photographs that were deleted before a time, after all their folders were deleted."""
@@ -446,7 +406,7 @@ class Database:
 
     def expired(self, before: float) -> list[str]:
         """Return the photographs that were finished before a time."""
-        rows = self._rows(
+        rows = self.rows(
             "SELECT id FROM photographs WHERE state IN ('done', 'failed') AND finished < ?", before
         )
         return [row[0] for row in rows]
@@ -469,8 +429,7 @@ class Database:
             ).fetchone()
             if row is None:
                 return None
-            changes = {"state": "running", "started": now, "attempts": row["attempts"] + 1}
-            return _update(database, row["id"], changes)
+            return put(database, row["id"], state="running", started=now, attempts=row["attempts"] + 1)
 
     def release(self) -> int:
         """Put photographs that are being predicted back into the queue at an orderly stop; return how many.
@@ -519,108 +478,19 @@ class Database:
             (ready,) = database.execute(
                 "SELECT count(*) FROM photographs WHERE id = ? AND state IN ('done', 'failed')", (identifier,)
             ).fetchone()
-            return _update(database, identifier, values) if ready else None
+            return put(database, identifier, **values) if ready else None
 
     def position(self, record: Record) -> int:
         """Return a queued photograph's place in the queue, from 1."""
-        ((before,),) = self._rows(
+        ((before,),) = self.rows(
             "SELECT count(*) FROM photographs WHERE state = 'queued' AND number < ?", record.number
         )
         return int(before) + 1
 
     def positions(self) -> dict[str, int]:
         """Return the places of all queued photographs."""
-        rows = self._rows("SELECT id FROM photographs WHERE state = 'queued' ORDER BY number")
+        rows = self.rows("SELECT id FROM photographs WHERE state = 'queued' ORDER BY number")
         return {row[0]: place for place, row in enumerate(rows, start=1)}
-
-    def finish(
-        self,
-        identifier: str,
-        facts: PhotographFacts,
-        counts: Mapping[str, LevelCounts],
-        present: Mapping[str, CurrentCounts],
-        now: float,
-    ) -> Record | None:
-        """Store a prediction, mark its photograph as done and return it; None if it was deleted."""
-        with self.change() as database:
-            drop_edits(database, identifier)
-            _drop_counts(database, identifier)  # another model may have made them, of other lesions
-            done = {"state": "done", "facts": facts, "finished": now, "revision": 0, "error": None}
-            if _update(database, identifier, done) is None:
-                return None
-            database.executemany(
-                "INSERT OR REPLACE INTO counts VALUES (?, ?, ?)",
-                [(identifier, lesion, levels.model_dump_json()) for lesion, levels in counts.items()],
-            )
-            put_current_counts(database, identifier, present)
-            return _get(database, identifier)
-
-    # Counts
-
-    def counts(self, identifier: str, lesion: str) -> LevelCounts:
-        """Return the counts of all levels of the model's map of a photograph that is done.
-
-        Raises:
-            ServiceError: the photograph was deleted meanwhile.
-        """
-        rows = self._rows("SELECT counts FROM counts WHERE photograph = ? AND lesion = ?", identifier, lesion)
-        return LevelCounts.model_validate_json(_only(rows)["counts"])
-
-    def current_counts(self, identifier: str) -> dict[str, CurrentCounts]:
-        """Return the current counts of each lesion of a photograph that is done.
-
-        Raises:
-            ServiceError: the photograph was deleted meanwhile.
-        """
-        rows = self._rows(
-            "SELECT lesion, level, count, area_px, mask_px FROM present WHERE photograph = ?", identifier
-        )
-        if not rows:
-            raise errors.not_found("photograph")
-        return {
-            row["lesion"]: CurrentCounts(
-                level=row["level"], count=row["count"], area_px=row["area_px"], mask_px=row["mask_px"]
-            )
-            for row in rows
-        }
-
-    # The journal of corrections
-
-    def edits(self, identifier: str) -> list[Edit]:
-        """Return a photograph's journal, without pixels."""
-        rows = self._rows(
-            f"SELECT {EDIT_COLUMNS}, NULL AS before, NULL AS after FROM edits "
-            "WHERE photograph = ? ORDER BY number",
-            identifier,
-        )
-        return [_edit(row) for row in rows]
-
-    def edits_with_pixels(self, identifier: str, lesion: str) -> list[Edit]:
-        """Return a lesion's steps that are not undone and change pixels, with these pixels."""
-        rows = self._rows(
-            "SELECT * FROM edits WHERE photograph = ? AND lesion = ? AND NOT undone AND box IS NOT NULL "
-            "ORDER BY number",
-            identifier,
-            lesion,
-        )
-        return [_edit(row) for row in rows]
-
-    def edit(self, identifier: str, number: int) -> Edit:
-        """Return one step, with its pixels.
-
-        Raises:
-            ServiceError: the photograph was deleted meanwhile.
-        """
-        rows = self._rows("SELECT * FROM edits WHERE photograph = ? AND number = ?", identifier, number)
-        return _edit(_only(rows))
-
-    def corrected_lesions(self, identifier: str) -> frozenset[str]:
-        """Return the lesions with at least one corrected pixel."""
-        rows = self._rows(
-            "SELECT DISTINCT lesion FROM edits WHERE photograph = ? AND NOT undone AND box IS NOT NULL",
-            identifier,
-        )
-        return frozenset(row[0] for row in rows)
 
 
 def unusable(path: Path, error: sqlite3.Error) -> OutputError:
@@ -631,77 +501,31 @@ def unusable(path: Path, error: sqlite3.Error) -> OutputError:
     )
 
 
-def _only(rows: list[sqlite3.Row]) -> sqlite3.Row:
-    """Return the first of some rows.
+def insert(connection: sqlite3.Connection, table: str, row: Mapping[str, object]) -> None:
+    """Within a change: add a row, given as column -> value, to a table."""
+    marks = ", ".join("?" * len(row))
+    connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))
+
+
+def put(connection: sqlite3.Connection, identifier: str, **values: Any) -> Record | None:  # noqa: ANN401
+    """Within a change: change columns of a photograph, and return it; None if it does not exist."""
+    row = _row(values)
+    if row:
+        sets = ", ".join(f"{column} = ?" for column in row)
+        connection.execute(f"UPDATE photographs SET {sets} WHERE id = ?", (*row.values(), identifier))
+    updated = connection.execute("SELECT * FROM photographs WHERE id = ?", (identifier,)).fetchone()
+    return None if updated is None else _record(updated)
+
+
+def only(rows: list[sqlite3.Row]) -> sqlite3.Row:
+    """Return the first of some rows that belong to a photograph.
 
     Raises:
-        ServiceError: there is none.
+        ServiceError: there is none, since the photograph was deleted meanwhile.
     """
     if not rows:
         raise errors.not_found("photograph")
     return rows[0]
-
-
-def put_current_counts(
-    database: sqlite3.Connection, identifier: str, present: Mapping[str, CurrentCounts]
-) -> None:
-    """Within a change: store the current counts of lesions, and the sums that lists sort by."""
-    database.executemany(
-        "INSERT OR REPLACE INTO present VALUES (?, ?, ?, ?, ?, ?)",
-        [
-            (identifier, lesion, counts.level, counts.count, counts.area_px, counts.mask_px)
-            for lesion, counts in present.items()
-        ],
-    )
-    database.execute(
-        "UPDATE photographs SET (count, area_fraction) = ("
-        f" SELECT sum(present.count), sum(present.area_px) * 1.0 / {FIELD_PX}"
-        " FROM present WHERE photograph = photographs.id) WHERE id = ?",
-        (identifier,),
-    )
-
-
-def put_edit(database: sqlite3.Connection, identifier: str, edit: Edit) -> None:
-    """Within a change: add a step to the journal; steps that are undone are deleted."""
-    database.execute("DELETE FROM edits WHERE photograph = ? AND undone", (identifier,))
-    row = {
-        "photograph": identifier,
-        "number": edit.number,
-        "undone": edit.undone,
-        "kind": edit.kind,
-        "lesion": edit.lesion,
-        "author": edit.author,
-        "time": edit.time,
-        "told": edit.details.model_dump_json(),
-        "box": None if edit.box is None else json.dumps(edit.box),
-        "before": edit.before,
-        "after": edit.after,
-    }
-    marks = ", ".join("?" * len(row))
-    database.execute(f"INSERT INTO edits ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))
-
-
-def mark_undone(database: sqlite3.Connection, identifier: str, number: int, *, undone: bool) -> None:
-    """Within a change: undo or redo a step."""
-    database.execute(
-        "UPDATE edits SET undone = ? WHERE photograph = ? AND number = ?", (undone, identifier, number)
-    )
-
-
-def drop_edits(database: sqlite3.Connection, identifier: str) -> None:
-    """Within a change: delete the journal."""
-    database.execute("DELETE FROM edits WHERE photograph = ?", (identifier,))
-
-
-def _drop_counts(database: sqlite3.Connection, identifier: str) -> None:
-    """Within a change: delete the counts of a result."""
-    for table in ("counts", "present"):
-        database.execute(f"DELETE FROM {table} WHERE photograph = ?", (identifier,))
-
-
-def put(database: sqlite3.Connection, identifier: str, **values: Any) -> Record | None:  # noqa: ANN401
-    """Within a change: change columns of a photograph."""
-    return _update(database, identifier, values)
 
 
 def _move(database: sqlite3.Connection, identifier: str, batch: str | None) -> None:
@@ -714,19 +538,6 @@ def _move(database: sqlite3.Connection, identifier: str, batch: str | None) -> N
         "WHERE id = ? OR id IN (SELECT photograph FROM gradings WHERE original = ?)",
         (batch, original, original),
     )
-
-
-def _update(database: sqlite3.Connection, identifier: str, values: Mapping[str, Any]) -> Record | None:
-    row = _row(values)
-    if row:
-        sets = ", ".join(f"{column} = ?" for column in row)
-        database.execute(f"UPDATE photographs SET {sets} WHERE id = ?", (*row.values(), identifier))
-    updated = database.execute("SELECT * FROM photographs WHERE id = ?", (identifier,)).fetchone()
-    return None if updated is None else _record(updated)
-
-
-def _get(database: sqlite3.Connection, identifier: str) -> Record:
-    return _record(database.execute("SELECT * FROM photographs WHERE id = ?", (identifier,)).fetchone())
 
 
 def _row(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -752,18 +563,3 @@ def _record(row: sqlite3.Row) -> Record:
     if isinstance(values["field"], list):
         values["field"] = tuple(values["field"])
     return Record(**{**values, "reviewed": bool(values["reviewed"])})
-
-
-def _edit(row: sqlite3.Row) -> Edit:
-    return Edit(
-        number=row["number"],
-        undone=bool(row["undone"]),
-        kind=row["kind"],
-        lesion=row["lesion"],
-        author=row["author"],
-        time=row["time"],
-        details=DETAILS[row["kind"]].model_validate_json(row["told"]),
-        box=None if row["box"] is None else tuple(json.loads(row["box"])),
-        before=row["before"],
-        after=row["after"],
-    )

@@ -98,10 +98,6 @@ class PhotographFacts(StoredFacts):
     """The ETDRS grid that the program suggests, for a person to check; None if it detected no disc or fovea,
     and in results of earlier versions."""
 
-    def threshold(self, thresholds: Mapping[str, float], lesion: str) -> float:
-        """Return the probability from which a pixel is lesion: the chosen one, or the model's."""
-        return thresholds.get(lesion, self.lesions[lesion].threshold)
-
 
 class LevelCounts(StoredFacts):
     """The counts with each stored level of a map, 0 to 255, as the threshold."""

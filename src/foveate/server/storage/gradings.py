@@ -8,8 +8,9 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from foveate.server.storage import database as records
-from foveate.server.storage.database import UNREVIEWED, CurrentCounts, Database, Record
+from foveate.server.storage import counts
+from foveate.server.storage.counts import CurrentCounts
+from foveate.server.storage.database import UNREVIEWED, Database, Record, insert, put
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,14 +80,14 @@ def add_grading(
             return None
         (last,) = connection.execute("SELECT max(number) FROM photographs").fetchone()
         fresh = {"id": grading.photograph, "number": last + 1, "revision": 0, "grid": None}
-        _insert(
+        insert(
             connection, "photographs", {**dict(row), **fresh, **UNREVIEWED, "thresholds": "{}", "note": ""}
         )
         connection.execute(
             "INSERT INTO counts SELECT ?, lesion, counts FROM counts WHERE photograph = ?",
             (grading.photograph, grading.original),
         )
-        _insert(
+        insert(
             connection,
             "gradings",
             {
@@ -97,8 +98,8 @@ def add_grading(
                 "done": grading.done,
             },
         )
-        records.put_current_counts(connection, grading.photograph, current_counts)
-        return records.put(connection, grading.photograph)
+        counts.put_current_counts(connection, grading.photograph, current_counts)
+        return put(connection, grading.photograph)
 
 
 def set_done(database: Database, photograph: str, done: float | None) -> None:
@@ -115,13 +116,8 @@ def adjudication_of(database: Database, photograph: str) -> Adjudication | None:
 
 def put_adjudication(connection: sqlite3.Connection, adjudication: Adjudication) -> None:
     """Within a change: store an adjudication in place of an earlier one, and withdraw the review."""
-    records.put(connection, adjudication.photograph, **UNREVIEWED)
+    put(connection, adjudication.photograph, **UNREVIEWED)
     connection.execute(
         "INSERT OR REPLACE INTO adjudications VALUES (?, ?, ?, ?)",
         (adjudication.photograph, adjudication.adjudicator, adjudication.source, adjudication.begun),
     )
-
-
-def _insert(connection: sqlite3.Connection, table: str, row: Mapping[str, object]) -> None:
-    marks = ", ".join("?" * len(row))
-    connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))

@@ -156,9 +156,6 @@ ALTER TABLE photographs ADD COLUMN reviewed_at REAL;
 )
 """All steps in their order; the first one creates the tables of version 1."""
 
-VERSION = len(MIGRATIONS)
-"""Version of the schema that this Foveate reads."""
-
 
 def migrate(connection: sqlite3.Connection, path: Path, steps: tuple[Migration, ...] = MIGRATIONS) -> None:
     """Update a database to the current version.

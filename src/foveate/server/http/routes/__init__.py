@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 import anyio
 from anyio import CapacityLimiter, to_thread
-from fastapi import Depends, Path
+from fastapi import Depends, Path, Query
 from starlette.requests import Request
 
 from foveate.errors import FoveateError, OutputError
@@ -80,9 +80,15 @@ async def wait_for_io(request: Request, work: Callable[[], ResultT]) -> ResultT:
 Services = Annotated[Service, Depends(_service)]
 """The service that handles the request."""
 
-Id = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
+Id = Annotated[schemas.Identifier, Path()]
 
-Code = Annotated[str, Path(pattern=r"^[A-Z0-9]{1,16}$")]
+Code = Annotated[schemas.LesionCode, Path()]
+
+BatchId = Annotated[schemas.Identifier | None, Query()]
+"""A batch to which a request is limited; None: no such limit."""
+
+Revision = Annotated[schemas.Revision | None, Query()]
+"""The revision of a photograph's corrections that the client saw; None: any."""
 
 Grader = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
 

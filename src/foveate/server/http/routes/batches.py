@@ -12,9 +12,8 @@ from typing import Literal
 from fastapi import APIRouter
 from starlette.responses import FileResponse, HTMLResponse, Response
 
-from foveate.server import errors, schemas
+from foveate.server import schemas
 from foveate.server.exports import downloads
-from foveate.server.exports.report_jobs import ReportJob
 from foveate.server.exports.report_pdf import Paper
 from foveate.server.http.routes import Id, Services, WritesFiles, refusals
 from foveate.server.http.routes.files import (
@@ -28,6 +27,7 @@ from foveate.server.http.routes.files import (
     report_response,
     zip_response,
 )
+from foveate.server.presenters import reports as present
 from foveate.server.service import Service
 from foveate.server.storage import names
 from foveate.server.storage.database import Record
@@ -42,7 +42,7 @@ def make(services: Services, body: schemas.NewBatch) -> schemas.BatchBody:
     """Create a batch, to which photographs can be submitted."""
     identifier = uuid.uuid4().hex
     services.database.add_batch(identifier, names.of_batch(body.name), time.time())
-    batch = _batch(services, identifier)
+    batch = services.presenter.batch(services.batch(identifier))
     services.events.publish("batch", batch.model_dump(mode="json"))
     return batch
 
@@ -50,25 +50,20 @@ def make(services: Services, body: schemas.NewBatch) -> schemas.BatchBody:
 @router.get("")
 def listed(services: Services) -> schemas.Batches:
     """List all batches, the latest first."""
-    return schemas.Batches(
-        batches=[services.presenter.batch(record) for record in services.database.batches()]
-    )
+    return services.presenter.batches(services.database.batches())
 
 
 @router.get("/{id}", responses=refusals(404))
 def get_batch(services: Services, id: Id) -> schemas.BatchBody:
     """Return a batch."""
-    return _batch(services, id)
+    return services.presenter.batch(services.batch(id))
 
 
 @router.delete("/{id}", status_code=204, responses=refusals(404))
 def delete(services: Services, id: Id) -> Response:
     """Delete a batch with all its photographs."""
-    _batch(services, id)
-    while not services.database.delete_batch(id):  # more may be submitted meanwhile
-        for identifier in services.database.identifiers(id):
-            services.jobs.delete(identifier)
-    services.events.publish("batch-deleted", {"id": id})
+    services.batch(id)
+    services.jobs.delete_batch(id)
     return Response(status_code=204)
 
 
@@ -80,7 +75,7 @@ def delete(services: Services, id: Id) -> Response:
 )
 def download(services: Services, id: Id, kind: Literal["results", "training"] = "results") -> FileResponse:
     """Return a zip of all photographs that are done."""
-    batch, records = _batch(services, id), done_of(services, id)
+    batch, records = services.batch(id), done_of(services, id)
     path = (
         services.exports.zip_results_of(records)
         if kind == "results"
@@ -94,8 +89,8 @@ def download(services: Services, id: Id, kind: Literal["results", "training"] = 
 )
 def report(services: Services, id: Id) -> HTMLResponse:
     """Return the reports of all photographs that are done as one page to print, a sheet for each."""
-    batch, records = _batch(services, id), done_of(services, id)
-    reports = services.reports.reports(records, _without_result(batch, records))
+    batch, records = services.batch(id), done_of(services, id)
+    reports = services.reports.reports(records, _without_result(services, id, records))
     return report_response(batch.name or "batch", reports)
 
 
@@ -107,8 +102,8 @@ def report(services: Services, id: Id) -> HTMLResponse:
 )
 def report_as_pdf(services: Services, id: Id, paper: Paper = "a4") -> Response:
     """Return the reports of all photographs that are done as one PDF, a page for each."""
-    batch, records = _batch(services, id), done_of(services, id)
-    reports = services.reports.reports(records, _without_result(batch, records))
+    batch, records = services.batch(id), done_of(services, id)
+    reports = services.reports.reports(records, _without_result(services, id, records))
     return pdf_response(batch.name or "batch", reports, paper)
 
 
@@ -117,18 +112,18 @@ def begin_report(
     services: Services, response: Response, id: Id, body: schemas.NewReport
 ) -> schemas.ReportJobBody:
     """Begin the report of all photographs that are done, as PDF, in the background."""
-    batch, records = _batch(services, id), done_of(services, id)
+    batch, records = services.batch(id), done_of(services, id)
     job = services.report_jobs.add(
-        id, batch.name or "batch", records, body.paper, without_result=_without_result(batch, records)
+        id, batch.name or "batch", records, body.paper, without_result=_without_result(services, id, records)
     )
     response.headers["Location"] = f"/api/report-jobs/{job.id}"
-    return _report_body(job)
+    return present.report_job(job)
 
 
 @report_jobs.get("/{id}")
 def report_job(services: Services, id: Id) -> schemas.ReportJobBody:
     """Return how far a report is."""
-    return _report_body(services.report_jobs.get(id))
+    return present.report_job(services.report_jobs.get(id))
 
 
 @report_jobs.get("/{id}/report.pdf", response_class=Response, responses=PDF | refusals(409))
@@ -145,36 +140,17 @@ def cancel_report(services: Services, id: Id) -> Response:
     return Response(status_code=204)
 
 
-def _report_body(job: ReportJob) -> schemas.ReportJobBody:
-    return schemas.ReportJobBody(
-        id=job.id,
-        batch=job.batch,
-        paper=job.paper,
-        state=job.state,
-        done=job.done,
-        total=len(job.records),
-        without_result=job.without_result,
-        error=job.error,
-    )
-
-
 @router.get(
     "/{id}/grid.csv", response_class=Response, responses=CSV | refusals(404, 409), dependencies=[WritesFiles]
 )
 def etdrs_csv(services: Services, id: Id) -> Response:
     """Return the burden by subfield of the ETDRS grid of all photographs that have one, as CSV."""
-    batch = _batch(services, id)
+    batch = services.batch(id)
     content = services.exports.etdrs_csv(downloads.keyed(done_of(services, id)))
     return csv_response(f"{batch.name or 'batch'}-etdrs", content)
 
 
-def _without_result(batch: schemas.BatchBody, records: Sequence[Record]) -> int:
+def _without_result(services: Service, id: str, records: Sequence[Record]) -> int:
     """Return how many photographs of a batch are none of those that are done."""
-    return max(sum(batch.photographs.values()) - len(records), 0)  # some may have been added or deleted
-
-
-def _batch(services: Service, identifier: str) -> schemas.BatchBody:
-    record = services.database.batch(identifier)
-    if record is None:
-        raise errors.not_found("batch")
-    return services.presenter.batch(record)
+    photographs = sum(services.database.states(id).values())
+    return max(photographs - len(records), 0)  # some may have been added or deleted

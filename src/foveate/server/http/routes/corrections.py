@@ -17,9 +17,8 @@ from starlette.responses import Response
 
 from foveate.server import errors, schemas
 from foveate.server.http import uploads
-from foveate.server.http.routes import Code, Grader, Id, Services, refusals, wait_for_io
-from foveate.server.http.routes.findings import rectangle
-from foveate.server.presenters import stamp
+from foveate.server.http.routes import Code, Grader, Id, Revision, Services, refusals, wait_for_io
+from foveate.server.presenters import corrections as present
 from foveate.server.review.checks import require_lesion
 from foveate.server.review.edits import Attribution, EditResult, RegionVerdict, Stroke
 from foveate.server.review.measures import LayerName
@@ -39,8 +38,6 @@ _MASK = {
 
 Author = Annotated[schemas.Author, Query()]
 
-Revision = Annotated[int | None, Query(ge=0, le=2**53)]
-
 Mask = Bool[np.ndarray, "H W"]
 """A mask of its photograph's size."""
 
@@ -50,7 +47,7 @@ Answer = TypeVar("Answer")
 @router.get("/corrections")
 def state(services: Services, id: Id) -> schemas.CorrectionState:
     """Return the state of a photograph's corrections."""
-    return state_of(services, services.done(id))
+    return present.state(services.corrections.state(services.done(id)))
 
 
 @router.post("/corrections/strokes")
@@ -129,56 +126,7 @@ def _attribution(body: schemas.NewStroke | schemas.NewVerdict) -> Attribution:
 def _edit_body(services: Service, changed: EditResult) -> schemas.CorrectionState:
     """Notify the subscribers of a change, and return the state with the box of the changed pixels."""
     services.presenter.publish(changed.record)
-    state = state_of(services, changed.record)
-    if changed.box is None or changed.lesion is None:
-        return state
-    box = rectangle(changed.box)
-    return state.model_copy(update={"changed": schemas.ChangedBox(lesion=changed.lesion, **box.model_dump())})
-
-
-def state_of(services: Service, record: Record) -> schemas.CorrectionState:
-    """Return the state of a photograph's corrections."""
-    edits = services.database.edits(record.id)
-    done = [edit for edit in edits if not edit.undone]
-    return schemas.CorrectionState(
-        revision=record.revision,
-        can_undo=bool(done),
-        can_redo=len(done) < len(edits),
-        edits=len(done),
-        changed=None,
-        lesions={lesion: _lesion(services, record, lesion) for lesion in record.lesions},
-        verdicts=[
-            schemas.GivenVerdict(
-                lesion=edit.lesion,
-                level=edit.verdict.level,
-                x=edit.verdict.x,
-                y=edit.verdict.y,
-                verdict=edit.verdict.verdict,
-                note=edit.verdict.note,
-                author=edit.author,
-                time=stamp(edit.time),
-            )
-            for edit in services.corrections.verdicts(record.id)
-        ],
-        authors=sorted({edit.author for edit in done}),
-        last_edit=stamp(done[-1].time) if done else None,
-    )
-
-
-def _lesion(services: Service, record: Record, lesion: str) -> schemas.CorrectedLesion:
-    present = services.database.current_counts(record.id)[lesion]
-    added = removed = 0
-    if services.corrections.is_corrected(record, lesion):
-        layer = services.corrections.layer(record, lesion)
-        added, removed = layer.added_px(present.level), layer.removed_px(present.level)
-    return schemas.CorrectedLesion(
-        added_px=added,
-        erased_px=removed,
-        level=present.level,
-        count=present.count,
-        area_px=present.area_px,
-        mask_px=present.mask_px,
-    )
+    return present.state(services.corrections.state(changed.record), changed)
 
 
 @router.get("/references")
@@ -220,32 +168,12 @@ def delete_reference(services: Services, id: Id, name: Grader) -> Response:
 def agreement(services: Services, id: Id, name: Grader, layer: LayerName = "corrected") -> schemas.Agreement:
     """Return, for every level, the agreement of the result with a grader's masks."""
     record = services.done(id)
-    lesion_codes = services.references.names(record).get(name)
-    if lesion_codes is None:
-        raise errors.not_found("reference mask")
-    agreements = {}
-    for lesion in lesion_codes:
-        if lesion not in record.lesions:  # the masks were made for the result of another model
-            continue
-        true, false, missed = services.references.agreement(
-            record, name, lesion, services.measures.stored_map(record, lesion, layer)
-        )
-        agreements[lesion] = schemas.LesionAgreement(
-            true_px=true.tolist(), false_px=false.tolist(), missed_px=missed.tolist()
-        )
-    return schemas.Agreement(revision=record.revision, lesions=agreements)
+    agreements = services.references.agreements(
+        record, name, lambda lesion: services.measures.stored_map(record, lesion, layer)
+    )
+    return present.agreement(record, agreements)
 
 
 def _references(services: Service, record: Record) -> schemas.ReferencesBody:
-    """Return the reference masks of a photograph; those deleted meanwhile are left out."""
-    listed = []
-    for name, lesion_codes in services.references.names(record).items():
-        sizes = {lesion: services.references.size(record, name, lesion) for lesion in lesion_codes}
-        masks = {
-            lesion: schemas.ReferenceLesion(mask_px=size.mask_px, regions=size.regions)
-            for lesion, size in sizes.items()
-            if size is not None
-        }
-        if masks:
-            listed.append(schemas.Reference(name=name, lesions=masks))
-    return schemas.ReferencesBody(references=listed)
+    """Return the reference masks of a photograph."""
+    return present.references(services.references.listed(record))

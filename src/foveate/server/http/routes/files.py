@@ -9,22 +9,18 @@ from pathlib import Path as FilePath
 from typing import Annotated, Any
 from urllib.parse import quote
 
-import cv2
-import numpy as np
 from fastapi import APIRouter, Query
 from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from foveate.paths import is_folder
 from foveate.server import schemas
 from foveate.server.exports import downloads, report_page, report_pdf
 from foveate.server.exports.report import PhotographReport
-from foveate.server.http.routes import Id, Services, WritesFiles, refusals
+from foveate.server.http.routes import BatchId, Id, Services, WritesFiles, refusals
 from foveate.server.service import Service
 from foveate.server.storage import names
 from foveate.server.storage.database import Query as Wanted
 from foveate.server.storage.database import Record
-from foveate.writers import overlays, result_paths
 
 router = APIRouter(
     prefix="/api", tags=["files"], responses=refusals(404, 409, 507), dependencies=[WritesFiles]
@@ -61,9 +57,7 @@ def training(services: Services, id: Id) -> FileResponse:
 
 
 @router.get("/training", response_class=FileResponse, responses=ZIP)
-def all_training(
-    services: Services, batch: Annotated[str | None, Query(pattern=r"^[0-9a-f]{32}$")] = None
-) -> FileResponse:
+def all_training(services: Services, batch: BatchId = None) -> FileResponse:
     """Return all photographs that a person has corrected or reviewed, as a data set for training."""
     return zip_response(services.exports.zip_training(done_of(services, batch)), "training")
 
@@ -82,7 +76,7 @@ def overlay(
     services: Services, id: Id, width: Annotated[int | None, Query(ge=64, le=100_000)] = None
 ) -> Response:
     """Return the photograph with the current outlines of all lesions."""
-    content = _overlay(services, services.done(id), width)
+    content = services.exports.overlay(services.done(id), width)
     return Response(content, media_type="image/jpeg")
 
 
@@ -133,20 +127,6 @@ def pdf_file(title: str, content: bytes) -> Response:
     """Return a PDF; browsers show it, and save it under the title."""
     headers = {"Content-Disposition": _disposition("inline", f"{names.key(title)}.pdf")}
     return Response(content, media_type="application/pdf", headers=headers)
-
-
-def _overlay(services: Service, record: Record, width: int | None) -> bytes:
-    with services.exports.results(record) as folder:
-        corrected = folder / "corrected"
-        source = corrected if is_folder(corrected) else folder
-        content = (source / result_paths.overlay_file(record.key)).read_bytes()
-    if width is None or width >= record.width:
-        return content
-    decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-    assert decoded is not None
-    picture = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
-    height = max(1, round(len(picture) * width / picture.shape[1]))
-    return overlays.jpeg(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8))
 
 
 def done_of(services: Service, batch: str | None) -> list[Record]:

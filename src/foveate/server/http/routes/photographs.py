@@ -6,10 +6,8 @@ Ignores: pictures, corrections and files.
 
 import asyncio
 import contextlib
-import sqlite3
-import time
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -23,15 +21,11 @@ from foveate.server import errors, schemas
 from foveate.server.errors import ServiceError
 from foveate.server.http import uploads
 from foveate.server.http.errors import Problem
-from foveate.server.http.routes import Id, Services, refusals, wait_for_io
+from foveate.server.http.routes import BatchId, Id, Services, refusals, wait_for_io
 from foveate.server.jobs.queue import Submission
-from foveate.server.review.checks import require_done, require_ended, require_lesion
-from foveate.server.review.current_counts import level_of
-from foveate.server.review.measures import placed_grid
 from foveate.server.service import Service
 from foveate.server.storage import database, names
 from foveate.server.storage.database import Record
-from foveate.server.storage.facts import GridFacts
 from foveate.server.storage.gradings import grading_in
 
 router = APIRouter(prefix="/api/photographs", tags=["photographs"], responses=refusals())
@@ -41,9 +35,7 @@ TYPES = ("image/jpeg", "image/png", "image/tiff", "application/octet-stream")
 LONGEST_WAIT = 60.0
 """Longest time that a request may wait for a result, in seconds."""
 
-BatchId = Annotated[str | None, Query(pattern=r"^[0-9a-f]{32}$")]
-
-UploadId = Annotated[str | None, Header(pattern=r"^[0-9a-f]{32}$")]
+UploadId = Annotated[schemas.Identifier | None, Header()]
 """The identifier that a photograph gets; a client whose answer was lost sends it again."""
 
 _UPLOAD = {
@@ -135,7 +127,7 @@ def listed(
     batch: BatchId = None,
     state: database.State | None = None,
     sort: Literal["submitted", "name", "burden", "count"] = "submitted",
-    lesion: Annotated[str | None, Query(pattern=r"^[A-Z0-9]{1,16}$")] = None,
+    lesion: Annotated[schemas.LesionCode | None, Query()] = None,
     grader: Annotated[schemas.Author | None, Query()] = None,
     order: Literal["asc", "desc"] = "asc",
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
@@ -153,8 +145,7 @@ def listed(
         offset=offset,
     )
     records, total = services.database.select(query)
-    photographs = services.presenter.photographs(records)
-    page = schemas.Photographs(photographs=photographs, total=total - len(records) + len(photographs))
+    page = services.presenter.page(records, total)
     # Serialised without validation, because the page was just built and lists are requested often.
     return Response(page.model_dump_json(), media_type="application/json")
 
@@ -208,10 +199,7 @@ def change(
     with services.corrections.lock(id):  # so that nobody changes it between the comparison and the change
         record = services.record(id)
         _require_present(services, record, if_match)
-        _change_fields(services, record, body)
-        if body.model_fields_set & {"thresholds", "levels"}:
-            thresholds = body.thresholds or _thresholds(record, body.levels or {})
-            services.corrections.set_thresholds(id, thresholds)
+        services.editor.change(record, body)
         changed = services.record(id)
     services.presenter.publish(changed)
     if "batch" in body.model_fields_set:
@@ -241,61 +229,6 @@ def _require_present(services: Service, record: Record, if_match: str | None) ->
             {"ETag": f'"{present.etag}"'},
             photograph=present.model_dump(mode="json"),
         )
-
-
-def _thresholds(record: Record, levels: Mapping[str, int]) -> dict[str, float]:
-    """Return the thresholds of chosen levels; a lesion at the model's level keeps the model's threshold."""
-    facts = record.predicted
-    return {lesion: level / 255 for lesion, level in levels.items() if level != level_of(facts, {}, lesion)}
-
-
-def _change_fields(services: Service, record: Record, body: schemas.Changes) -> None:
-    """Change all fields except the thresholds."""
-    fields_set = body.model_fields_set
-    values = _review(services, record, body)
-    if fields_set & {"spacing_mm", "grid", "eye", "note"}:
-        services.gradings.require_not_done(record)
-    if "spacing_mm" in fields_set:
-        values["spacing_mm"] = body.spacing_mm
-    if "grid" in fields_set:
-        if body.grid is not None:
-            placed_grid(record, body.grid)
-        values["grid"] = None if body.grid is None else GridFacts.model_validate(body.grid.model_dump())
-    for name in fields_set & {"eye", "note"}:
-        values[name] = getattr(body, name) if name == "eye" else names.of_note(body.note or "")
-    if "batch" in fields_set:
-        if body.batch is not None and services.database.batch(body.batch) is None:
-            raise errors.not_found("batch")
-        values["batch"] = body.batch
-    if fields_set & {"thresholds", "levels"}:
-        require_done(record)
-        services.gradings.require_editable(record, None)
-        for lesion in {*(body.thresholds or {}), *(body.levels or {})}:
-            require_lesion(record, lesion)
-    if values:
-        try:
-            services.database.update(record.id, **values)
-        except sqlite3.IntegrityError as error:  # the batch was deleted since it was looked up
-            raise errors.not_found("batch") from error
-
-
-def _review(services: Service, record: Record, body: schemas.Changes) -> dict[str, object]:
-    """Return the columns of a review that is marked or withdrawn; on a copy, its grader is the reviewer.
-
-    Raises:
-        ServiceError: a name is given without a review, or there is nothing to review yet; or as
-            `Gradings.require_editable`.
-    """
-    if body.reviewed is None:
-        if body.reviewer is not None:
-            raise errors.invalid("reviewer names who reviewed the photograph; send it together with reviewed")
-        return {}
-    services.gradings.require_editable(record, body.reviewer)
-    if not body.reviewed:
-        return dict(database.UNREVIEWED)
-    require_ended(record)
-    reviewer = services.gradings.author(record, body.reviewer or "")
-    return {"reviewed": 1, "reviewer": reviewer, "reviewed_at": time.time()}
 
 
 @router.post("/{id}/again", status_code=202, responses=refusals(404, 409))

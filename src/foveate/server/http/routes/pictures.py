@@ -11,19 +11,20 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
-from foveate.server import errors
+from foveate.server import errors, schemas
 from foveate.server.http.routes import Code, Grader, Id, Services, refusals
 from foveate.server.review.checks import require_lesion
 from foveate.server.service import Service
 from foveate.server.storage import tiles
 from foveate.server.storage.database import Record
+from foveate.server.storage.journal import corrected_lesions
 from foveate.server.storage.tiles import Pyramid
 
 router = APIRouter(prefix="/api/photographs/{id}", tags=["pictures"], responses=refusals(404, 409))
 
 Number = Annotated[int, Path(ge=0, le=1_000_000)]
 
-Revision = Annotated[int | None, Query(ge=0, le=2**53, description="gives each revision its own address")]
+Revision = Annotated[schemas.Revision | None, Query(description="gives each revision its own address")]
 
 
 def _picture(kind: str) -> dict[int | str, dict[str, Any]]:
@@ -119,7 +120,7 @@ def stack(
     record, place = services.done(id), (level, row, column)
     if layer in {"model", "corrected"}:
         tile = _packed(services, services.data_dir.photograph(id).map_tiles, place)
-        changed = services.database.corrected_lesions(id) if layer == "corrected" else frozenset()
+        changed = corrected_lesions(services.database, id) if layer == "corrected" else frozenset()
         if tile is None or not changed:
             return _image_response(tile, "image/png")
         layers = [

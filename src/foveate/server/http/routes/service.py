@@ -13,13 +13,11 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from foveate.server import schemas
 from foveate.server.http import guard
 from foveate.server.http.errors import Problem
-from foveate.server.http.routes import Services, refusals
+from foveate.server.http.routes import BatchId, Services, refusals
 from foveate.server.jobs import events
-from foveate.server.presenters import lesions_by_code
+from foveate.server.presenters import server as present
 from foveate.server.sessions import SESSION_SECONDS
 from foveate.version import version
-from foveate.writers import maps
-from foveate.writers.results import NOTICE
 
 router = APIRouter(responses=refusals())
 
@@ -28,7 +26,7 @@ router = APIRouter(responses=refusals())
 def healthz(services: Services) -> schemas.Health:
     """Report that the server is up."""
     services.database.states()
-    return schemas.Health(status="ok", version=version())
+    return present.health()
 
 
 @router.get("/metrics", tags=["server"], response_class=PlainTextResponse)
@@ -43,39 +41,14 @@ def metrics(services: Services) -> PlainTextResponse:
 @router.get("/api/server", tags=["server"])
 def server(services: Services) -> schemas.Server:
     """Return the server's version, model, limits and queue."""
-    limits, model = services.options.limits, services.model
-    kinds = lesions_by_code(list(model.thresholds))
-    return schemas.Server(
-        version=version(),
-        notice=NOTICE,
-        model=schemas.Maker(name=model.name, version=model.version, sha256=model.sha256),
-        lesions={
-            code: schemas.ModelLesion(
-                name=kinds[code].name,
-                colour=kinds[code].colour,
-                threshold=threshold,
-                level=maps.level(threshold, "png"),
-            )
-            for code, threshold in model.thresholds.items()
-        },
-        limits=schemas.LimitsBody(
-            bytes=limits.bytes,
-            pixels=limits.pixels,
-            queue=limits.waiting,
-            seconds=limits.seconds,
-            keep_days=None if limits.keep is None else limits.keep.total_seconds() / 86400,
-        ),
-        roots=sorted(services.options.roots),
-        double_grading=services.options.double_grading,
-        queue=schemas.Queue(**services.jobs.lengths()),
-    )
+    return present.server(services.model, services.options, services.jobs.lengths())
 
 
 @router.get("/api/session", tags=["server"])
 def session(request: Request, services: Services) -> schemas.Session:
     """Return whether a token is required, and whether the client is signed in."""
     sessions = services.sessions
-    return schemas.Session(
+    return present.session(
         token_required=sessions.token_required, signed_in=guard.admits(sessions, request.headers)
     )
 
@@ -110,8 +83,8 @@ def sign_out(request: Request, services: Services) -> Response:
 @router.get("/api/events", tags=["server"], response_class=StreamingResponse)
 async def stream_events(
     services: Services,
-    batch: Annotated[str | None, Query(pattern=r"^[0-9a-f]{32}$")] = None,
-    photograph: Annotated[str | None, Query(pattern=r"^[0-9a-f]{32}$")] = None,
+    batch: BatchId = None,
+    photograph: Annotated[schemas.Identifier | None, Query()] = None,
 ) -> StreamingResponse:
     """Stream events as they happen."""
     first = events.format_event("hello", {"version": version()})

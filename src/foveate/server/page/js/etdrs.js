@@ -24,11 +24,12 @@ export const FIELDS = [
   ["outside", "Outside the grid"],
 ];
 
-const DISC_OFFSET = 0.48; // from fovea to disc, in radii of a 45-degree field: our choice, the same as the server's, corrected by hand
+// From fovea to disc, in radii of a 45-degree field: our choice, the same as the server's, corrected by hand.
+const DISC_OFFSET = { x: 0.48, y: -0.06 };
 
 /** Return a new grid in the middle of a field of view: {fovea: {x, y}, disc: {x, y}}, px. */
 export function initialGrid({ x, y, radius }) {
-  return { fovea: { x, y }, disc: { x: x + DISC_OFFSET * radius, y: y - 0.06 * radius } };
+  return { fovea: { x, y }, disc: { x: x + DISC_OFFSET.x * radius, y: y + DISC_OFFSET.y * radius } };
 }
 
 /**

@@ -6,7 +6,7 @@
 import { byId, isPressed, setText } from "./dom.js";
 import { failureText } from "./messages.js";
 
-const QUALITY = { blur: "blurred", colour: "odd colours", exposure: "badly exposed", cut: "field cut off", small: "few pixels" };
+export const QUALITY = { blur: "blurred", colour: "odd colours", exposure: "badly exposed", cut: "field cut off", small: "few pixels" };
 const PAINTING = { brush: "The brush paints", eraser: "The eraser erases", restore: "Restore brings back the model's result for" };
 const CLICK_PX = 4; // px that a pointer may move between down and up in a click
 

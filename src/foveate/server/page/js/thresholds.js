@@ -1,20 +1,9 @@
 // Thresholds as stored levels, 1 to 255, and the number and area of regions at each level.
 //
-// Knows:   how a probability becomes a level, and how the server's tables of all levels are read.
-// Ignores: how the tables are computed, and how anything is displayed.
+// Knows:   how a level is displayed as a probability, and how the server's tables of all levels are read.
+// Ignores: how the tables are computed.
 
 export const MAX_LEVEL = 255; // the level of probability 1
-
-/**
- * Return the smallest level, at least 1, whose probability reaches a threshold; as
- * foveate.writers.maps.level.
- */
-export function storedLevel(threshold) {
-  for (let level = Math.max(1, Math.floor(threshold * MAX_LEVEL) - 1); level <= MAX_LEVEL; level++) {
-    if (level / MAX_LEVEL >= threshold) return level;
-  }
-  return MAX_LEVEL;
-}
 
 /** Format a level's probability as "0.44"; levels are 0.004 apart, so that neighbours may read the same. */
 export const formatProbability = (level) => (level / MAX_LEVEL).toFixed(2);

@@ -1,4 +1,4 @@
-"""Database record -> API response.
+"""Photographs and batches -> bodies of the API.
 
 Knows:   which column of a record becomes which key, and how times are written.
 Ignores: who sends the request.
@@ -7,7 +7,7 @@ Ignores: who sends the request.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import lru_cache
 
 from foveate import lesions
@@ -16,13 +16,13 @@ from foveate.server import schemas
 from foveate.server.errors import ServiceError
 from foveate.server.jobs.events import EventBroker
 from foveate.server.jobs.progress import ProgressRegister
-from foveate.server.review.current_counts import threshold_of
 from foveate.server.review.gradings import Gradings
 from foveate.server.storage import gradings, tiles
-from foveate.server.storage.database import BatchRecord, CurrentCounts, Database, Record
+from foveate.server.storage.counts import CurrentCounts, current_counts_of
+from foveate.server.storage.database import BatchRecord, Database, Record
 from foveate.server.storage.facts import PhotographFacts, StoredFacts
-from foveate.timestamps import utc_timestamp
-from foveate.writers import maps
+from foveate.server.storage.journal import corrected_lesions
+from foveate.timestamps import utc_timestamp_of
 
 
 class Presenter:
@@ -80,9 +80,9 @@ class Presenter:
             error=None
             if record.error is None
             else schemas.FailureBody(code=record.error.code, message=record.error.message),
-            submitted=stamp(record.submitted),
-            started=None if record.started is None else stamp(record.started),
-            finished=None if record.finished is None else stamp(record.finished),
+            submitted=utc_timestamp_of(record.submitted),
+            started=None if record.started is None else utc_timestamp_of(record.started),
+            finished=None if record.finished is None else utc_timestamp_of(record.finished),
             expires=self._expires(record),
             sha256=record.sha256,
             width=record.width,
@@ -91,7 +91,7 @@ class Presenter:
             tiles=tile_levels((record.height, record.width)),
             reviewed=record.reviewed and not reviewed_before,
             reviewer=record.reviewer,
-            reviewed_at=None if record.reviewed_at is None else stamp(record.reviewed_at),
+            reviewed_at=None if record.reviewed_at is None else utc_timestamp_of(record.reviewed_at),
             reviewed_before_grading=reviewed_before,
             grid=None if record.grid is None else schemas.GridBody.model_validate(record.grid.model_dump()),
             eye=record.eye,
@@ -105,6 +105,11 @@ class Presenter:
         positions = self._database.positions()
         bodies = (self._photograph_if_there(record, positions) for record in records)
         return [body for body in bodies if body is not None]
+
+    def page(self, records: Sequence[Record], total: int) -> schemas.Photographs:
+        """Return a page of a list of `total` photographs, without those deleted in the meantime."""
+        photographs = self.photographs(records)
+        return schemas.Photographs(photographs=photographs, total=total - len(records) + len(photographs))
 
     def _photograph_if_there(
         self, record: Record, positions: Mapping[str, int] | None = None
@@ -122,9 +127,13 @@ class Presenter:
         return schemas.BatchBody(
             id=record.id,
             name=record.name,
-            created=stamp(record.created),
+            created=utc_timestamp_of(record.created),
             photographs=self._database.states(record.id),
         )
+
+    def batches(self, records: Sequence[BatchRecord]) -> schemas.Batches:
+        """Return the list of all batches."""
+        return schemas.Batches(batches=[self.batch(record) for record in records])
 
     def _grading(self, record: Record) -> schemas.OwnGrading | None:
         grading = gradings.grading_in(self._database, record.id)
@@ -137,10 +146,10 @@ class Presenter:
     def _expires(self, record: Record) -> str | None:
         if self._keep is None or record.finished is None:
             return None
-        return stamp(record.finished + self._keep.total_seconds())
+        return utc_timestamp_of(record.finished + self._keep.total_seconds())
 
     def _result(self, record: Record) -> schemas.ResultBody:
-        facts, present = record.predicted, self._database.current_counts(record.id)
+        facts, present = record.predicted, current_counts_of(self._database, record.id)
         kinds = lesions_by_code(list(facts.lesions))
         lesion_results = {code: _lesion(record, kinds[code], present[code]) for code in facts.lesions}
         return schemas.ResultBody(
@@ -149,7 +158,7 @@ class Presenter:
             suggested_grid=_suggested_grid(facts),
             quality=list(facts.quality),
             revision=record.revision,
-            corrected=record.revision > 0 and bool(self._database.corrected_lesions(record.id)),
+            corrected=record.revision > 0 and bool(corrected_lesions(self._database, record.id)),
             lesions=lesion_results,
             burden=schemas.Burden(
                 count=record.count or 0, area_fraction=round(record.area_fraction or 0.0, 8)
@@ -169,10 +178,10 @@ def _lesion(record: Record, kind: Lesion, present: CurrentCounts) -> schemas.Les
     return schemas.LesionResult(
         name=facts.name,
         colour=kind.colour,
-        threshold=threshold_of(record.predicted, record.thresholds, code),
+        threshold=record.threshold(code),
         level=present.level,
         model_threshold=facts.threshold,
-        model_level=maps.level(facts.threshold, "png"),
+        model_level=record.model_level(code),
         minimum_area_px=facts.minimum_area_px,
         count=present.count,
         area_px=present.area_px,
@@ -213,8 +222,3 @@ def tile_levels(shape: tuple[int, int]) -> schemas.Tiles:
             for level in tiles.levels(shape)
         ],
     )
-
-
-def stamp(seconds: float) -> str:
-    """Return a time, given in seconds since 1970, as text in UTC."""
-    return utc_timestamp(datetime.fromtimestamp(seconds, UTC))
