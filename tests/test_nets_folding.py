@@ -102,3 +102,22 @@ def test_layers_of_another_shape_or_without_weights_keep_their_own_and_are_retur
     unchanged = {name for name, digest in tiny_set.digests(network).items() if digest == before[name]}
     assert {name for name in before if name.rsplit(".", 1)[0] in unmatched} <= unchanged
     assert "fusion.layers.0.weight" not in unchanged
+
+
+def test_normalisations_that_are_not_folded_are_loaded_as_they_are():
+    class Encoder(nn.Module):  # as timm's: its normalisation is no neighbour in an nn.Sequential
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3, bias=False)
+            self.bn = nn.BatchNorm2d(4)
+
+    made = [tiny_set.network().eval(), tiny_set.network().eval()]
+    for network in made:
+        network.encoder = Encoder().eval()
+    nn.init.uniform_(made[0].encoder.bn.weight, 0.5, 2)
+    made[0].encoder.bn.running_mean.normal_()
+
+    assert load_folded(fold_batch_norm(made[0]).state_dict(), made[1]) == ()
+
+    for name, tensor in made[0].encoder.state_dict().items():
+        torch.testing.assert_close(made[1].encoder.state_dict()[name], tensor)

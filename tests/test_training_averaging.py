@@ -87,11 +87,14 @@ def rewrite(folder, name, **changes):
 @pytest.mark.parametrize(
     ("record", "what"),
     [
-        ({"split.json": {"held_back": 1}}, "split or fold"),
-        ({"data.json": {"IDRiD_01": {"photograph": "0", "masks": {}}}}, "photographs or masks"),
+        ({"split.json": {"held_back": 1}}, "other folds, or holds back another one"),
+        (
+            {"data.json": {"IDRiD_01": {"photograph": "0", "masks": {}}}},
+            r"other photographs or masks \(photograph IDRiD_01 has changed\)",
+        ),
         (
             {"settings.json": {"start": {"name": "idrid", "version": "1", "digest": "0", "photographs": []}}},
-            "package at the start",
+            "another package at its start",
         ),
     ],
 )
@@ -99,10 +102,25 @@ def test_runs_that_differ_in_more_than_their_training_are_refused(made, runs, tm
     for name, changes in record.items():
         rewrite(runs[1], name, **changes)
 
-    with pytest.raises(TrainingError, match=f"more: has another {what} than .*made; average runs that"):
+    with pytest.raises(TrainingError, match=f"more: has {what} than .*made; average runs that"):
         averaging.average(made.recipe, runs[:2], tmp_path / "mean")
 
     assert not (tmp_path / "mean").exists()
+
+
+def test_folds_are_the_same_wherever_they_come_from(made, runs, tmp_path):
+    rewrite(runs[1], "split.json", about="as in split.json")
+
+    assert averaging.average(made.recipe, runs[:2], tmp_path / "mean") == "joint"
+
+
+def test_a_mean_is_neither_averaged_again_nor_trained_on(made, runs, tmp_path):
+    averaging.average(made.recipe, runs[:2], tmp_path / "mean")
+
+    with pytest.raises(TrainingError, match="mean: is the mean of other runs; name these with --run instead"):
+        averaging.average(made.recipe, [runs[2], tmp_path / "mean"], tmp_path / "again")
+    with pytest.raises(TrainingError, match="mean: is the mean of other runs, which cannot be"):
+        next(runner.train(replace(made, folder=tmp_path / "mean", resume=True)))
 
 
 def test_what_cannot_be_averaged_is_one_line(made, runs, tmp_path):

@@ -47,6 +47,26 @@ def test_a_folder_that_holds_a_run_is_not_continued_without_resume(plan):
         next(runner.train(plan))
 
 
+def test_records_of_a_run_that_began_meanwhile_do_not_stay(plan, monkeypatch):
+    cache_cases = runner.cache_cases
+
+    def begin_another(
+        own, recipe, machine
+    ):  # another process, which has other settings, while this one caches
+        other = replace(own, settings={"seed": "5"}, recipe=replace(own.recipe, held_back=1))
+        runner._begin_run(other, machine)
+        return cache_cases(own, recipe, machine)
+
+    monkeypatch.setattr(runner, "cache_cases", begin_another)
+    first = runner.train(plan)
+    next(first)
+
+    assert plan.run.read_split().held_back == 0
+    assert plan.run.read_settings().overrides == {}
+    with pytest.raises(TrainingError, match="the run was started with another split"):
+        runner._begin_run(replace(plan, recipe=replace(plan.recipe, held_back=1)), LOCAL)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no locks of folders")
 def test_a_stage_is_trained_by_one_process_and_two_stages_by_two(plan):
     first = runner.train(replace(plan, stages=("global",)))

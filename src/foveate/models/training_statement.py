@@ -65,8 +65,11 @@ class TrainingStatement:
 
     @property
     def trained_on(self) -> tuple[str, ...]:
-        """Names of all photographs that the network was trained on, those of healthy eyes included."""
-        return (*self.photographs, *self.healthy)
+        """Names of all photographs that the network was trained on, those of healthy eyes included.
+
+        A healthy eye whose name a photograph has that the network was scored on is another eye, and left out.
+        """
+        return (*self.photographs, *(name for name in self.healthy if name not in self.scored))
 
 
 def read(training: Mapping[str, object]) -> TrainingStatement:

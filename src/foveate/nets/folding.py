@@ -46,10 +46,16 @@ def load_folded(weights: Mapping[str, Tensor], network: LocalGlobalUNet) -> tupl
         Names of the convolutions that keep their own weights, because `weights` has none that fit.
     """
     norms = {id(_unwrap(convolution)): norm for _, _, convolution, norm in _normalised(network)}
+    convolutions = {name: layer for name, layer in network.named_modules() if isinstance(layer, CONVOLUTIONS)}
+    own = network.state_dict()
+    others = {  # such as the normalisations of timm's encoders, which are not folded
+        name: tensor
+        for name, tensor in weights.items()
+        if name.rpartition(".")[0] not in convolutions and name in own and tensor.shape == own[name].shape
+    }
+    network.load_state_dict(others, strict=False)
     unmatched = []
-    for name, layer in network.named_modules():
-        if not isinstance(layer, CONVOLUTIONS):
-            continue
+    for name, layer in convolutions.items():
         weight, norm = weights.get(f"{name}.weight"), norms.get(id(layer))
         if weight is None or weight.shape != layer.weight.shape:
             unmatched.append(name)

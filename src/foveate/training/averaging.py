@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from foveate import atomic_files, nets
 from foveate.choices import LastStage
 from foveate.datasets import digest
@@ -76,11 +74,7 @@ def mean_network(recipe: Recipe, networks: Sequence[LocalGlobalUNet]) -> LocalGl
     The mean is taken of folded networks: a run that started from a package has other statistics in its
     normalisations than one that did not, although both may compute the same.
     """
-    folded = [nets.fold_batch_norm(network).state_dict() for network in networks]
-    mean = {
-        name: torch.stack([weights[name].double() for weights in folded]).mean(dim=0).to(tensor.dtype)
-        for name, tensor in folded[0].items()
-    }
+    mean = trainer.mean_weights([nets.fold_batch_norm(network).state_dict() for network in networks])
     network = nets.build(recipe.network, len(recipe.contract.lesions), read_weights=None)
     unmatched = nets.load_folded(mean, network)
     assert not unmatched, "the networks have one plan"
@@ -88,20 +82,29 @@ def mean_network(recipe: Recipe, networks: Sequence[LocalGlobalUNet]) -> LocalGl
 
 
 def _require_alike(first: RunFolder, recipe: Recipe, other: RunFolder, other_recipe: Recipe) -> None:
-    """Raise TrainingError unless two runs have the same network, split, photographs and start."""
+    """Raise TrainingError unless two runs have the same network, folds, photographs and start."""
     numbers, other_numbers = ((own.network, own.contract) for own in (recipe, other_recipe))
-    is_alike = {
-        "network or contract": numbers == other_numbers,
-        "split or fold": first.read_split() == other.read_split(),
-        "photographs or masks": first.read_digests() == other.read_digests(),
-        "package at the start": _settings(first).start == _settings(other).start,
+    folds, other_folds = (
+        split and (split.folds, split.held_back) for split in (first.read_split(), other.read_split())
+    )
+    differing_file = run_record.first_difference(
+        first.read_digests(), other.read_digests(), recipe.contract.lesions
+    )
+    differences = {
+        "another network or contract": numbers != other_numbers,
+        "other folds, or holds back another one": folds != other_folds,
+        f"other photographs or masks ({differing_file})": differing_file is not None,
+        "another package at its start": _settings(first).start != _settings(other).start,
     }
-    for what, alike in is_alike.items():
-        if not alike:
-            raise TrainingError(
-                f"{display_path(other.path)}: has another {what} than {display_path(first.path)}; average "
-                "runs that differ in nothing but how they were trained"
-            )
+    for difference in [difference for difference, is_there in differences.items() if is_there]:
+        raise TrainingError(
+            f"{display_path(other.path)}: has {difference} than {display_path(first.path)}; average runs "
+            "that differ in nothing but how they were trained"
+        )
+    if averaged := [run for run in (first, other) if _settings(run).averaged]:
+        raise TrainingError(
+            f"{display_path(averaged[0].path)}: is the mean of other runs; name these with --run instead"
+        )
 
 
 def _settings(run: RunFolder) -> RunSettings:

@@ -4,9 +4,11 @@ Knows:   when a folder may be continued, what is recorded first, and which stage
 Ignores: what happens within a stage, and how a split is chosen.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import torch
 
@@ -30,7 +32,7 @@ from foveate.training.distributed import LOCAL, Machine
 from foveate.training.plan import TrainingPlan
 from foveate.training.recipe import ALONE_STAGES, REFINE, STAGES, Recipe, StageName
 from foveate.training.run_folder import RunFolder
-from foveate.training.run_record import RunSettings
+from foveate.training.run_record import RunSettings, RunSplit
 from foveate.training.sampler import StepDataset
 from foveate.training.trainer import StageProgress
 from foveate.training.validation import Validation
@@ -56,7 +58,7 @@ def train(plan: TrainingPlan) -> Iterator[tuple[StageName, StageProgress]]:
     machine = distributed.current_machine(plan.device, plan.workers, channels_last=plan.channels_last)
     machine.barrier()  # all processes have checked the folder before the first one writes
     plan = replace(plan, cases=run_split.require_annotated(plan.recipe, plan.cases))
-    recipe = _begin_run(plan, machine)
+    recipe, keep_records = _begin_run(plan, machine)
     cases = cache_cases(plan, recipe, machine)
     validation = None
     if plan.validation is not None:
@@ -74,6 +76,8 @@ def train(plan: TrainingPlan) -> Iterator[tuple[StageName, StageProgress]]:
         with atomic_files.reserve(plan.run.reservation(stage)) if machine.is_first else nullcontext():
             stage_cases = _with_false_pixels(plan, recipe, cases, machine) if stage == REFINE else cases
             if machine.is_first:
+                keep_records()  # another process may have begun here meanwhile, with other ones
+                plan.run.keep_recipe(recipe)
                 _write_samples(plan.run, recipe, stage_cases, stage)
             for progress in trainer.train_stage(
                 recipe,
@@ -121,26 +125,29 @@ def validation_cases(plan: TrainingPlan) -> tuple[Case, ...]:
     return plan.validation.choose(held_back)
 
 
-def _begin_run(plan: TrainingPlan, machine: Machine) -> Recipe:
-    """Return the recipe with a split, after the first process has recorded how the run begins."""
+def _begin_run(plan: TrainingPlan, machine: Machine) -> tuple[Recipe, Callable[[], None]]:
+    """Record how the run begins, in the first process.
+
+    Returns:
+        The recipe with a split, and what writes the records once more, or checks them if the run has begun.
+
+    Raises: as `train`.
+    """
     run = plan.run
+    if (settings := run.read_settings()) is not None and settings.averaged:
+        raise TrainingError(
+            f"{display_path(plan.folder)}: is the mean of other runs, which cannot be trained or compared; "
+            "release it, and name its package with --start"
+        )
     recipe = replace(plan.recipe, split=plan.recipe.split or run.split)
+    keep_records: Callable[[], None] = _keep_nothing
     if machine.is_first:
         split = run_split.choose_split(plan)
         _, held_back = run_split.divide(plan, split)
         atomic_files.require_writable(plan.folder)
-        run.keep_split(split)
-        run.keep_settings(
-            RunSettings(
-                recipe=recipe.name,
-                overrides=plan.settings,
-                lesions=recipe.contract.lesions,
-                field=recipe.contract.field,
-                start=None if plan.start is None else warm_start.describe(plan.start),
-            )
-        )
-        lesions = recipe.contract.lesions
-        run.keep_digests(run_record.file_digests([*plan.cases, *plan.healthy], lesions), lesions)
+        digests = run_record.file_digests([*plan.cases, *plan.healthy], recipe.contract.lesions)
+        keep_records = partial(_keep_records, plan, split, digests)
+        keep_records()
         if run.has_run():
             run.keep_recipe(recipe)  # even if no stage is left to train
         validated = () if plan.validation is None else plan.validation.choose(held_back)
@@ -148,7 +155,27 @@ def _begin_run(plan: TrainingPlan, machine: Machine) -> Recipe:
             run_record.start_now(plan.command, machine, validation=[case.name for case in validated])
         )
     machine.barrier()
-    return recipe
+    return recipe, keep_records
+
+
+def _keep_nothing() -> None:
+    """Leave the records to the first process."""
+
+
+def _keep_records(plan: TrainingPlan, split: RunSplit, digests: Mapping[str, Any]) -> None:
+    """Record with what the run is begun, or check it once a stage has begun; raises as `RunFolder.keep_*`."""
+    contract = plan.recipe.contract
+    plan.run.keep_split(split)
+    plan.run.keep_settings(
+        RunSettings(
+            recipe=plan.recipe.name,
+            overrides=plan.settings,
+            lesions=contract.lesions,
+            field=contract.field,
+            start=None if plan.start is None else warm_start.describe(plan.start),
+        )
+    )
+    plan.run.keep_digests(digests, contract.lesions)
 
 
 def cache_cases(plan: TrainingPlan, recipe: Recipe, machine: Machine) -> list[CachedCase]:

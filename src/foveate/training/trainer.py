@@ -413,7 +413,7 @@ class StageTrainer:
                 "again with another --out"
             )
         snapshots = [self.snapshots[step] for step in self._snapshot_steps(steps)]
-        return _mean([*snapshots, self.averaged_weights()])
+        return mean_weights([*snapshots, self.averaged_weights()])
 
     def state(self, steps: int) -> dict[str, Any]:
         """Return the content of a checkpoint: everything that `load_state` needs.
@@ -466,7 +466,7 @@ def load_weights(network: LocalGlobalUNet, run: RunFolder, stage: StageName) -> 
     stages.trained_part(network, stage).load_state_dict(run.read_weights(stage))
 
 
-def _mean(weights: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+def mean_weights(weights: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     """Return the mean of several sets of weights; counts in buffers are rounded down."""
     return {
         name: torch.stack([own[name].double() for own in weights]).mean(dim=0).to(tensor.dtype)
