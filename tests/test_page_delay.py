@@ -566,7 +566,7 @@ def test_a_file_whose_upload_lost_its_answer_is_added_once(page, address, files,
 def test_another_analysis_whose_answer_comes_after_its_result_is_shown_as_done(page, tmp_path):
     cv2.imwrite(str(tmp_path / "grey.png"), np.full((256, 256, 3), (70, 80, 90), np.uint8))  # no disc
     page.set_input_files("#files", tmp_path / "grey.png")
-    button = page.get_by_role("button", name="Analyse the whole photograph")
+    button = page.get_by_role("button", name="Analyse the whole photograph", exact=True)
     button.wait_for()
     page.route("**/again", lambda route: answer_late(route, page))
     with page.expect_event("requestfinished", lambda request: request.url.endswith("/again")):

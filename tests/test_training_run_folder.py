@@ -175,7 +175,8 @@ def test_an_old_run_is_continued_to_the_weights_of_an_uninterrupted_one(old, pla
     for name in ("joint.safetensors", "joint.csv", "joint-epochs.csv", "recipe.json", "split.json"):
         assert (old / name).read_bytes() == (new / name).read_bytes(), name
     assert len(list((old / "starts").iterdir())) == 2
-    assert {path.name for path in old.iterdir() if path.is_dir()} <= {"sheets", "starts", "tensorboard"}
+    folders = {path.name for path in old.iterdir() if path.is_dir()}
+    assert folders <= {"sheets", "starts", "tensorboard", "running"}
 
 
 def test_an_old_run_is_released_as_it_was_trained(old, plan, new):

@@ -42,7 +42,6 @@ from foveate.server import service
 from foveate.server.errors import ServiceError
 from foveate.server.http import connections, guard, routes, serving
 from foveate.server.http.app import create
-from foveate.server.http.routes import photographs as photograph_routes
 from foveate.server.jobs import image_limits, worker_pool
 from foveate.server.jobs.events import EventBroker
 from foveate.server.jobs.protocol import ReadMaskTask, ReceiveTask
@@ -50,7 +49,9 @@ from foveate.server.jobs.worker_pool import WorkerPool
 from foveate.server.monitoring import Metrics
 from foveate.server.options import Limits, Options
 from foveate.server.review import strokes
+from foveate.server.review.changes import PhotographEditor
 from foveate.server.sessions import Sessions
+from foveate.server.storage import counts
 
 READS = (
     "",
@@ -128,9 +129,9 @@ def test_an_edit_of_a_photograph_whose_files_are_gone_is_404(client):
     with pytest.raises(ServiceError, match="no such photograph"):
         client.service.references.put(record, "truth", "EX", np.ones((record.height, record.width), bool))
     with pytest.raises(ServiceError, match="no such photograph"):
-        client.service.database.counts(identifier, "EX")
+        counts.level_counts_of(client.service.database, identifier, "EX")
     with pytest.raises(ServiceError, match="no such photograph"):
-        client.service.database.current_counts(identifier)
+        counts.current_counts_of(client.service.database, identifier)
     assert not client.service.data_dir.photograph(identifier).folder.exists()
 
 
@@ -534,13 +535,13 @@ def test_if_match_takes_the_forms_of_http(client, form):
 def test_of_many_changes_at_once_from_one_state_exactly_one_is_made(client, monkeypatch):
     photograph = done(client)
     path, seen = f"/api/photographs/{photograph['id']}", {"If-Match": f'"{photograph["etag"]}"'}
-    change_fields = photograph_routes._change_fields
+    change_fields = PhotographEditor.change
 
     def change_slowly(*arguments):
         time.sleep(0.05)  # between the comparison and the change
         change_fields(*arguments)
 
-    monkeypatch.setattr(photograph_routes, "_change_fields", change_slowly)
+    monkeypatch.setattr(PhotographEditor, "change", change_slowly)
 
     def change(level):
         return client.patch(path, json={"levels": {"EX": level}}, headers=seen).status_code
