@@ -6,7 +6,7 @@ Expect: docs/pictures/viewer.jpg, viewer-dark.jpg, viewer-grid.jpg
 Cost:   a minute; needs Debian's chromium
 
 The page shows IDRiD_339: its exudates at native size; a haemorrhage in red-free light beside the untouched
-photograph, on a dark page; and the ETDRS grid with the burden of each field.
+photograph, on a dark page; and the ETDRS grid with the burden of each subfield.
 """
 
 import argparse
