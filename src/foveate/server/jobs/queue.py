@@ -47,7 +47,7 @@ from foveate.server.options import Limits
 from foveate.server.review.current_counts import uncorrected_counts
 from foveate.server.storage import names, refusals
 from foveate.server.storage.counts import finish
-from foveate.server.storage.data_dir import DataDir, PhotographDir
+from foveate.server.storage.data_dir import DataDir
 from foveate.server.storage.database import Database, NewPhotograph, Record
 from foveate.server.storage.facts import Failure
 from foveate.server.storage.remains import delete_remains
@@ -477,15 +477,10 @@ class JobQueue:
             LOG.error("%s while predicting a photograph", type(error).__name__)
             self._persistently(lambda: self._fail(record, "crashed", errors.CRASHED))
         finally:
-            self._running.pop(record.id, None)
-            self._progress.clear(record.id)
             self._persistently(lambda: delete_remains(self._database, self._data_dir, record.id))
         self._persistently(lambda: self._events.publish("queue", self.lengths()))
 
     def _predict(self, worker: Worker, record: Record) -> None:
-        directory = self._data_dir.photograph(record.id)
-        self._running[record.id] = worker
-        self._on_change(record)
         if record.attempts > ATTEMPTS:
             line = (
                 f"its analysis crashed {ATTEMPTS} times; scale the photograph down, or report the error with "
@@ -494,15 +489,9 @@ class JobQueue:
             self._persistently(lambda: self._fail(record, "crashed", line))
             return
 
-        def progress(share: float) -> None:
-            self._progress.set(record.id, share)
-            payload = {"id": record.id, "batch": record.batch, "progress": round(share, 3)}
-            self._events.publish("progress", payload)
-
         started = time.monotonic()
         try:
-            prediction = worker.do(self._task(record, directory), progress, self._limits.seconds)
-            assert isinstance(prediction, Prediction)
+            prediction = self._run(worker, record)
         except ServiceError as error:
             _log_disk(error)
             code, message = error.code, error.message
@@ -528,9 +517,34 @@ class JobQueue:
             self._seconds += (seconds - self._seconds) / 4
             self._persistently(lambda: self._finish(record, prediction, seconds))
 
-    def _task(self, record: Record, directory: PhotographDir) -> PredictTask:
+    def _run(self, worker: Worker, record: Record) -> Prediction:
+        """Let a worker predict a photograph, which can be cancelled meanwhile.
+
+        It is marked as running only until the worker ends: afterwards it may return to the queue, and another
+        worker may take it at once.
+
+        Raises:
+            ServiceError, LostError, TooSlowError, CancelledError, StartError: as `Worker.do`.
+        """
+
+        def progress(share: float) -> None:
+            self._progress.set(record.id, share)
+            payload = {"id": record.id, "batch": record.batch, "progress": round(share, 3)}
+            self._events.publish("progress", payload)
+
+        self._running[record.id] = worker
+        try:
+            self._on_change(record)
+            prediction = worker.do(self._task(record), progress, self._limits.seconds)
+            assert isinstance(prediction, Prediction)
+            return prediction
+        finally:
+            self._running.pop(record.id, None)
+            self._progress.clear(record.id)
+
+    def _task(self, record: Record) -> PredictTask:
         return PredictTask(
-            folder=directory.folder,
+            folder=self._data_dir.photograph(record.id).folder,
             key=record.key,
             field=record.field,
             region=record.region,
