@@ -76,6 +76,15 @@ def test_the_defaults_of_serve_are_those_of_the_server(tmp_path):
     assert (options.host, options.port, options.workers) == (server.host, server.port, server.workers)
 
 
+@pytest.mark.parametrize("given", [False, True])
+def test_the_server_gets_the_options_that_are_switched_on(tmp_path, monkeypatch, given):
+    started = []
+    monkeypatch.setattr(serve.serving, "serve", lambda options, say: started.append(options))
+    serve.serve(ServeOptions(data=tmp_path, forget_missing=given, double_grading=given))
+
+    assert [(options.forget_missing, options.double_grading) for options in started] == [(given, given)]
+
+
 def test_the_help_states_the_defaults_that_are_used():
     source = " ".join(inspect.getsource(inspect.getmodule(ClusterOptions)).split())
 

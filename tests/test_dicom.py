@@ -6,7 +6,6 @@ import json
 import os
 import sys
 import threading
-from collections import Counter
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
@@ -611,15 +610,26 @@ def test_a_photograph_is_set_aside_for_an_error_that_may_pass_only_after_three_q
 
     monkeypatch.setattr(watch, "_process", process)
     task = watch_task(TwoStudies("http://127.0.0.1:9"), model, tmp_path)
-    failures = Counter()
+    kept, numbers = tmp_path / "failures.json", []
     for _ in range(5):
-        assert watch.process_new(task, events.append, failures=failures) >= 1
+        assert watch.process_new(task, events.append) >= 1
+        numbers.append(json.loads(kept.read_text())["1.2.7"] if kept.exists() else 0)
+    assert numbers == [1, 2, 0, 1, 2]
     assert not (tmp_path / "set-aside.json").exists()
-    assert watch.process_new(task, events.append, failures=failures) == 1
+    assert watch.process_new(task, events.append) == 1
+    assert not kept.exists()
 
     failed = [event.text for event in events if event.failed]
     assert [text.startswith("left 1.2.7 for the next query: ") for text in failed] == [True] * 4 + [False]
     assert list(json.loads((tmp_path / "set-aside.json").read_text())) == ["1.2.7"]
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '{"1.2.7": "twice"}'])
+def test_counts_of_failures_that_cannot_be_read_are_refused(model, tmp_path, content):
+    (tmp_path / "failures.json").write_text(content)
+
+    with pytest.raises(OutputError, match=r"failures.json: cannot be read .*; correct or delete it"):
+        watch.process_new(watch_task(TwoStudies("http://127.0.0.1:9"), model, tmp_path))
 
 
 @pytest.mark.parametrize(("status", "may_pass"), [(404, True), (500, True), (400, False), (410, False)])

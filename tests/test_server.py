@@ -369,6 +369,34 @@ def test_every_accepted_photograph_is_done_or_says_why_not(model, tmp_path, rais
         assert caplog.text.count("no such model package; trying again in") == len(raised)
 
 
+@pytest.mark.parametrize(
+    "error", [worker_pool.StartError("no such model package"), ServiceError("no_space", "full")]
+)
+def test_a_photograph_that_another_worker_takes_over_can_be_cancelled(model, tmp_path, monkeypatch, error):
+    raised, woken, delete_remains = [error], threading.Event(), queue.delete_remains
+
+    def holding(worker):
+        failing = Failing(held(worker))
+        failing.raised = raised  # whichever worker is first
+        return failing
+
+    def delete_remains_and_note(*arguments):
+        woken.set()
+        return delete_remains(*arguments)
+
+    monkeypatch.setattr(queue, "delete_remains", delete_remains_and_note)
+    monkeypatch.setattr(queue, "RETRY_SECONDS", 2.5)  # the other worker looks once a second
+    other = holding(tiny_server.Inline(foveate.load(model, engine="onnx", threads=1)))
+    with tiny_server.running(tmp_path / "data", model, wrap=holding, others=[other]) as client:
+        identifier = submit(client, picture()).json()["id"]
+        assert woken.wait(60)
+        until(lambda: client.get(f"/api/photographs/{identifier}").json()["state"] == "running")
+
+        until(lambda: client.service.jobs.lengths()["under_way"] == 1)
+        assert client.delete(f"/api/photographs/{identifier}").status_code == 204
+        until(lambda: client.predictor.cancelled.is_set() or other.cancelled.is_set())
+
+
 def held(worker):
     """Return a worker whose tasks wait."""
     worker.hold.clear()

@@ -337,6 +337,7 @@ def test_on_a_full_disk_a_photograph_and_its_gradings_can_be_deleted(client, mon
 
     assert client.delete(f"/api/photographs/{photograph}").status_code == 204
     assert refused == [photograph]
+    assert not list((client.service.data_dir.data / "gone").iterdir())
     for identifier in (photograph, copy):
         assert client.get(f"/api/photographs/{identifier}").status_code == 404
 

@@ -19,6 +19,7 @@ from tiny_server import done, picture, submit
 from foveate.server.http import guard, serving
 from foveate.server.http.app import create
 from foveate.server.options import Options
+from foveate.server.sessions import Sessions
 
 DOCUMENTED = Path(__file__).parents[1] / "docs" / "serve.md"
 
@@ -297,6 +298,10 @@ def test_a_session_is_opened_with_the_token_and_closed(locked):
     assert (
         locked.get("/api/photographs", headers={"Cookie": f"{cookie_name(locked)}={name}"}).status_code == 401
     )
+
+
+def test_each_server_has_another_cookie_even_if_its_folder_has_the_same_path():
+    assert Sessions(TOKEN).cookie != Sessions(TOKEN).cookie
 
 
 def test_servers_on_one_host_do_not_end_each_others_sessions(model, locked, tmp_path):

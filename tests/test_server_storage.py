@@ -450,7 +450,7 @@ def test_results_that_the_database_does_not_know_are_set_aside(model, tmp_path):
     assert (queued / "upload").is_file()
 
 
-def test_photographs_that_were_deleted_after_a_backup_do_not_come_back_with_it(model, tmp_path, caplog):
+def test_photographs_that_were_deleted_after_a_backup_are_forgotten_if_asked(model, tmp_path, caplog):
     data, backup = tmp_path / "data", tmp_path / "backup.sqlite3"
     with tiny_server.running(data, model) as client:
         batch = client.post("/api/batches", json={"name": "clinic"}).json()["id"]
@@ -465,7 +465,9 @@ def test_photographs_that_were_deleted_after_a_backup_do_not_come_back_with_it(m
             assert client.delete(f"/api/photographs/{identifier}").status_code == 204
     shutil.copy(backup, data / "foveate.sqlite3")
 
-    with tiny_server.running(data, model) as client:
+    with pytest.raises(OutputError, match="lacks the files of 3 of the 4"), tiny_server.running(data, model):
+        pass
+    with tiny_server.running(data, model, forget_missing=True) as client:
         assert "3 photographs were deleted from the database" in caplog.text
         listed = client.get("/api/photographs").json()["photographs"]
         assert [photograph["id"] for photograph in listed] == [kept]
@@ -474,22 +476,72 @@ def test_photographs_that_were_deleted_after_a_backup_do_not_come_back_with_it(m
         assert client.get(f"/api/photographs/{deleted}").status_code == 404
 
 
-def test_a_server_without_any_of_its_photographs_deletes_none_of_them(model, tmp_path):
+@pytest.mark.parametrize("photographs", [1, 2])
+@pytest.mark.parametrize("lost", ["upload", "folder", "all"])
+def test_a_server_that_lacks_files_of_a_photograph_deletes_nothing(model, tmp_path, photographs, lost):
+    data, moved = tmp_path / "data", tmp_path / "moved"
+    with tiny_server.running(data, model) as client:
+        kept = [done(client, picture(seed))["id"] for seed in range(photographs)]
+    folder = data / "photographs"
+    lacking = {"upload": folder / kept[0] / "upload", "folder": folder / kept[0], "all": folder}[lost]
+    lacking.rename(moved)
+
+    number = photographs if lost == "all" else 1
+    line = f"lacks the files of {number} of the {photographs} .*{kept[0]}.* --forget-missing"
+    for _ in range(2):
+        with pytest.raises(OutputError, match=line), tiny_server.running(data, model):
+            pass
+
+    if lost == "all":
+        folder.rmdir()
+    moved.rename(lacking)
+    with tiny_server.running(data, model) as client:
+        assert [client.get(f"/api/photographs/{one}").json()["state"] for one in kept] == ["done"] * len(kept)
+
+
+@pytest.mark.parametrize("lost", ["upload", "folder"])
+def test_files_of_forgotten_photographs_are_set_aside_whenever_they_turn_up(model, tmp_path, lost):
+    data, moved = tmp_path / "data", tmp_path / "moved"
+    with tiny_server.running(data, model) as client:
+        identifier = done(client)["id"]
+        copy = client.post(f"/api/photographs/{identifier}/gradings", json={"grader": "Ann"}).json()["id"]
+    folder = data / "photographs" / identifier
+    (folder / "upload" if lost == "upload" else folder).rename(moved)
+
+    with tiny_server.running(data, model, forget_missing=True) as client:
+        assert client.service.database.identifiers() == []
+    if lost == "folder":
+        moved.rename(folder)
+        with tiny_server.running(data, model):
+            pass
+
+    aside = {path.name.partition("-")[0]: path for path in (data / "unknown").iterdir()}
+    assert set(aside) == {identifier, copy}
+    assert all((path / "results" / "summary.csv").is_file() for path in aside.values())
+
+
+@pytest.mark.parametrize("is_emptied", [True, False])
+def test_a_deletion_on_a_full_disk_is_completed_after_a_kill(model, tmp_path, monkeypatch, is_emptied):
     data = tmp_path / "data"
     with tiny_server.running(data, model) as client:
-        kept = [done(client, picture(seed))["id"] for seed in range(2)]
-    (data / "photographs").rename(tmp_path / "moved")
+        identifier = done(client)["id"]
+        client.post(f"/api/photographs/{identifier}/gradings", json={"grader": "Ann"})
 
-    with (
-        pytest.raises(OutputError, match=r"holds none of the 2 photographs that .* put this folder back"),
-        tiny_server.running(data, model),
-    ):
-        pass
+        def full(*arguments, **named):
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
 
-    (data / "photographs").rmdir()
-    (tmp_path / "moved").rename(data / "photographs")
+        monkeypatch.setattr(Database, "delete", full)
+        if not is_emptied:
+            monkeypatch.setattr("foveate.server.storage.data_dir._empty", full)
+        assert client.delete(f"/api/photographs/{identifier}").status_code == 507
+        monkeypatch.undo()
+
     with tiny_server.running(data, model) as client:
-        assert [client.get(f"/api/photographs/{one}").json()["state"] for one in kept] == ["done"] * 2
+        assert client.service.database.identifiers() == []
+    assert not [path for folder in ("gone", "photographs") for path in (data / folder).iterdir()]
+    assert not (data / "unknown").exists()
 
 
 def test_links_in_the_data_folder_are_removed_and_not_followed(model, tmp_path):

@@ -51,11 +51,11 @@ class Inline:
 
 @contextmanager
 def running(data: Path, model: Path, *, base="http://127.0.0.1:8000", **changes):
-    """Yield a client of a server; `client.predictor` is the worker that predicts."""
+    """Yield a client of a server; `client.predictor` is the worker that predicts, beside any `others`."""
     predictor = changes.pop("wrap", lambda worker: worker)(Inline(load(model, engine="onnx", threads=1)))
-    limits = changes.pop("limits", Limits())
+    limits, others = changes.pop("limits", Limits()), changes.pop("others", ())
     options = Options(data=data, model=model, threads=1, limits=limits, **changes)
-    app = create(options, lambda _: WorkerPool(io_worker=Inline(), inference_workers=[predictor]))
+    app = create(options, lambda _: WorkerPool(io_worker=Inline(), inference_workers=[predictor, *others]))
     with TestClient(app, base_url=base, raise_server_exceptions=False) as client:
         client.predictor = predictor
         client.service = app.routes.state.service

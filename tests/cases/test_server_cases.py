@@ -380,7 +380,7 @@ def test_a_worker_is_ended_with_what_it_has_started_though_that_holds_its_pipe()
 
 
 def test_a_data_folder_that_is_in_use_is_refused_before_any_worker_is_started(model, tmp_path):
-    spawned, parts = [], (EventBroker(), Metrics(), Sessions(None, tmp_path))
+    spawned, parts = [], (EventBroker(), Metrics(), Sessions(None))
     options = Options(data=tmp_path, model=model)
     with tiny_server.running(tmp_path, model), pytest.raises(OutputError, match="another server uses it"):
         service.start(options, spawned.append, *parts)
@@ -392,7 +392,7 @@ def test_a_start_that_fails_ends_the_workers_and_releases_the_data_folder(model,
     worker = tiny_server.Inline()
     worker.handshake = Mock(side_effect=FoveateError("no such model package"))
     pool = WorkerPool(io_worker=tiny_server.Inline(), inference_workers=[worker])
-    options, parts = Options(data=tmp_path, model=model), (EventBroker(), Metrics(), Sessions(None, tmp_path))
+    options, parts = Options(data=tmp_path, model=model), (EventBroker(), Metrics(), Sessions(None))
 
     with pytest.raises(FoveateError, match="no such model package"):
         service.start(options, lambda _: pool, *parts)

@@ -42,6 +42,7 @@ def serve(options: ServeOptions) -> None:
         port=options.port,
         hosts=frozenset(options.allow_host),
         double_grading=options.double_grading,
+        forget_missing=options.forget_missing,
         token=_read_token(options.token_file),
     )
     print_hint(EngineChoice(engine=engine.engine, precision=engine.precision))

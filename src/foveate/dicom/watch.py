@@ -7,7 +7,7 @@ The archive alone remembers what is done. The UIDs of results are derived from t
 done if its results are in the archive, whoever stored them. If a watcher or its archive is killed, nothing is
 lost: the next query finds what is missing. Photographs that cannot be read or processed are recorded in
 OUT/set-aside.json with their errors, after three queries if the error may pass; deleting an entry there lets
-the watcher try the photograph again.
+the watcher try the photograph again. OUT/failures.json counts those queries, also over several starts.
 
 The disk holds only unfinished work.
 """
@@ -21,6 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from foveate import atomic_files, photographs
 from foveate.dicom import transfer
@@ -42,6 +43,10 @@ from foveate.types import DicomOrigin
 from foveate.writers import DicomRequest, PredictRequest, dicom_extra
 
 SET_ASIDE = "set-aside.json"
+"""File of the photographs that are set aside: UID -> error."""
+
+FAILURES = "failures.json"
+"""File of the photographs left for the next query: UID -> number of queries in which they failed."""
 
 QUERIES = 3
 """Queries before a photograph is set aside for an error that may pass. Our choice."""
@@ -95,7 +100,6 @@ def watch(
         OutputError: the folder cannot be written.
     """
     reported_away = False
-    failures: Counter[str] = Counter()
 
     def forward(event: WatchEvent) -> None:
         nonlocal reported_away
@@ -104,7 +108,7 @@ def watch(
 
     while not stop():
         try:
-            process_new(task, forward, stop, failures)
+            process_new(task, forward, stop)
             reported_away = False
         except ArchiveAwayError as error:
             if not reported_away:
@@ -117,7 +121,6 @@ def process_new(
     task: WatchTask,
     on_event: OnEvent = lambda event: None,
     stop: Callable[[], bool] = lambda: False,
-    failures: Counter[str] | None = None,
 ) -> int:
     """Query once, and process the photographs whose results are not in the archive; return their number.
 
@@ -125,7 +128,6 @@ def process_new(
         task: what to watch.
         on_event: called with each event.
         stop: called before each photograph; True ends the query.
-        failures: photographs that failed in earlier queries for errors that may pass, and how often; updated.
 
     Raises:
         ArchiveError: the archive refuses.
@@ -134,14 +136,18 @@ def process_new(
     """
     atomic_files.require_writable(task.out)
     atomic_files.remove_leftovers(task.out)
-    set_aside = _read_set_aside(task.out)
-    failures = Counter() if failures is None else failures
+    set_aside = {uid: str(error) for uid, error in _read(task.out / SET_ASIDE).items()}
+    failures = _read_failures(task.out)
 
     def put_aside(uid: str, error: Exception) -> None:
-        failures.pop(uid, None)
         set_aside[uid] = _text_of(error)
-        _write_set_aside(task.out, set_aside)
+        _write(task.out / SET_ASIDE, set_aside)
+        forget_failures(uid)
         on_event(WatchEvent(text=f"set aside {uid}: {set_aside[uid]}", failed=True))
+
+    def forget_failures(uid: str) -> None:
+        if failures.pop(uid, 0):
+            _write_failures(task.out, failures)
 
     count = 0
     for photograph in _unprocessed(task, set_aside, put_aside):
@@ -159,13 +165,14 @@ def process_new(
             key = _set_aside_key(photograph)
             failures[key] += 1
             if _may_pass(error) and failures[key] < QUERIES:
+                _write_failures(task.out, failures)
                 text = f"left {key} for the next query: {_text_of(error)}"
                 on_event(WatchEvent(text=text, failed=True))
             else:
                 put_aside(key, error)
             continue
         count += 1
-        failures.pop(_set_aside_key(photograph), None)
+        forget_failures(_set_aside_key(photograph))
         on_event(WatchEvent(text=f"stored results of {photograph.uid}"))
     return count
 
@@ -275,13 +282,32 @@ def _process(task: WatchTask, photograph: ArchiveObject) -> None:
                 empty.rmdir()
 
 
-def _read_set_aside(out: Path) -> dict[str, str]:
-    """Return the photographs that are set aside: UID -> error.
+def _read_failures(out: Path) -> Counter[str]:
+    """Return the photographs that are left for the next query, and in how many queries they have failed.
 
     Raises:
         OutputError: the file cannot be read.
     """
-    path = out / SET_ASIDE
+    content = _read(out / FAILURES)
+    for count in content.values():
+        if not isinstance(count, int):
+            raise _unreadable(out / FAILURES, f"{count!r} is not a number of queries")
+    return Counter(content)
+
+
+def _write_failures(out: Path, failures: Counter[str]) -> None:
+    if failures:
+        _write(out / FAILURES, failures)
+    else:
+        (out / FAILURES).unlink(missing_ok=True)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return a JSON object whose keys are UIDs; empty if the file is missing.
+
+    Raises:
+        OutputError: the file cannot be read.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
@@ -289,10 +315,13 @@ def _read_set_aside(out: Path) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise OutputError(f"{display_path(path)}: cannot be read ({error}); correct or delete it") from None
-    return {str(uid): str(error) for uid, error in content.items()}
+        raise _unreadable(path, error) from None
+    return content
 
 
-def _write_set_aside(out: Path, set_aside: dict[str, str]) -> None:
-    content = json.dumps(set_aside, indent=2, ensure_ascii=False)
-    atomic_files.write_file(out / SET_ASIDE, content.encode())
+def _unreadable(path: Path, reason: object) -> OutputError:
+    return OutputError(f"{display_path(path)}: cannot be read ({reason}); correct or delete it")
+
+
+def _write(path: Path, content: Mapping[str, object]) -> None:
+    atomic_files.write_file(path, json.dumps(content, indent=2, ensure_ascii=False).encode())

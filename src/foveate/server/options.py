@@ -98,6 +98,8 @@ class Options:
     """Host names, besides its own, by which clients may address the server."""
     double_grading: bool = False
     """Whether two people must grade each photograph independently before it may be corrected."""
+    forget_missing: bool = False
+    """Whether photographs whose files are missing are deleted from the database at the start."""
     token: str | None = None
     """Secret that every client must send; None: no token is required."""
 

@@ -161,7 +161,7 @@ def start(
         service = _assemble(
             options, model, workers, data_dir, database, events=events, metrics=metrics, sessions=sessions
         )
-        service.jobs.start()
+        service.jobs.start(forget_missing=options.forget_missing)
         service.report_jobs.start()
         opened.pop_all()  # from here on `Service.close` closes them
     return service

@@ -4,13 +4,11 @@ Knows:   tokens, cookies and how long a session lasts.
 Ignores: what is requested.
 """
 
-import hashlib
 import hmac
 import secrets
 import threading
 import time
 from collections import OrderedDict
-from pathlib import Path
 
 SESSION_SECONDS = 12 * 3600
 """Duration of a session, seconds: a working day."""
@@ -22,15 +20,15 @@ SESSIONS = 1000
 class Sessions:
     """Sessions that were opened with the token; they end with the server."""
 
-    def __init__(self, token: str | None, data: Path) -> None:
+    def __init__(self, token: str | None) -> None:
         """Create the sessions of a server.
 
         Args:
             token: the token that opens them; None if none is required.
-            data: the server's data folder.
         """
-        self.cookie = f"foveate_session_{hashlib.sha256(str(data).encode(errors='replace')).hexdigest()[:8]}"
-        """Name of the cookie: servers on one host share their cookies, whatever their ports."""
+        self.cookie = f"foveate_session_{secrets.token_hex(4)}"
+        """Name of the cookie, new at each start: servers on one host share their cookies, whatever their
+        ports, and in containers even the paths of their data folders may be the same."""
         self._token = token
         self._open: OrderedDict[str, float] = OrderedDict()
         self._lock = threading.Lock()

@@ -64,6 +64,9 @@ class ServeOptions:
     """Another name by which clients reach the server, such as that of a proxy; may be given several times."""
     double_grading: Flag = False
     """Let two people grade each photograph, without seeing each other's work, before it may be corrected."""
+    forget_missing: Flag = False
+    """Delete photographs whose files are missing from the database at the start, with their corrections and
+    gradings; without it, the server does not start if files are missing."""
     engine: EngineOptions = DEFAULT_ENGINE
     workers: Number = 1
     """Number of photographs to process at the same time, each in a process of its own."""

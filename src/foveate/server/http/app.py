@@ -86,7 +86,7 @@ def create(options: Options, spawn: Callable[[Options], WorkerPool] = spawn_work
         options: settings of the server.
         spawn: starts the workers.
     """
-    events, metrics, sessions = EventBroker(), Metrics(), Sessions(options.token, options.data)
+    events, metrics, sessions = EventBroker(), Metrics(), Sessions(options.token)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

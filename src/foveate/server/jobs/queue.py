@@ -47,7 +47,7 @@ from foveate.server.options import Limits
 from foveate.server.review.current_counts import uncorrected_counts
 from foveate.server.storage import names, refusals
 from foveate.server.storage.counts import finish
-from foveate.server.storage.data_dir import DataDir, PhotographDir
+from foveate.server.storage.data_dir import DataDir
 from foveate.server.storage.database import Database, NewPhotograph, Record
 from foveate.server.storage.facts import Failure
 from foveate.server.storage.remains import delete_remains
@@ -143,15 +143,21 @@ class JobQueue:
         self._seconds = EXPECTED_SECONDS
         self._threads: list[threading.Thread] = []
 
-    def start(self) -> None:
+    def start(self, *, forget_missing: bool = False) -> None:
         """Put photographs that were being predicted back into the queue, and start the threads.
 
+        Args:
+            forget_missing: delete photographs whose files are missing from the database.
+
         Raises:
-            OutputError: none of the photographs that the database lists has its files.
+            OutputError: files of photographs that the database lists are missing, and not to be forgotten.
             OSError, sqlite3.Error: the data folder cannot be used.
         """
+        self._complete_deletions()
+        if forget_missing:
+            self._forget_missing()
+        self._require_files()
         self._database.resume()
-        self._delete_without_files()
         self._data_dir.keep_only(frozenset(self._database.identifiers()), self._database.removed())
         self._database.forget_removed(time.time() - DELETED_SECONDS)
         for worker in self._workers.inference_workers:
@@ -370,14 +376,15 @@ class JobQueue:
         except sqlite3.Error as error:
             if refusals.database_error(error, self._data_dir).code != "no_space":
                 raise
-            for each in (*self._database.copies(identifier), identifier):
-                self._data_dir.delete(self._data_dir.photograph(each).folder)
+            for each in (identifier, *self._database.copies(identifier)):
+                self._data_dir.begin_deletion(each)
             deleted = self._database.delete(identifier)
         for each in deleted:
             worker = self._running.get(each)
             if worker is not None:
                 worker.cancel()
             self._data_dir.delete(self._data_dir.photograph(each).folder)
+            self._data_dir.end_deletion(each)
             self._on_delete(each)
             self._events.publish("deleted", {"id": each, "batch": record.batch})  # copies are in the same one
         return bool(deleted)
@@ -389,23 +396,45 @@ class JobQueue:
                 self.delete(identifier)
         self._events.publish("batch-deleted", {"id": batch})
 
-    def _delete_without_files(self) -> None:
-        """Delete the photographs whose files are gone: they were deleted after a backup of the database.
+    def _complete_deletions(self) -> None:
+        """Delete the photographs whose files were deleted before the server was killed."""
+        for identifier in self._data_dir.begun_deletions().intersection(self._database.identifiers()):
+            if not self._data_dir.has_upload(identifier):  # otherwise somebody has put the files back
+                self.delete(identifier)
+
+    def _missing(self) -> list[str]:
+        """Return the photographs whose files are missing, although nobody has deleted them."""
+        return [each for each in self._database.identifiers() if not self._data_dir.has_upload(each)]
+
+    def _require_files(self) -> None:
+        """Check that all photographs have their files.
 
         Raises:
-            OutputError: none of several photographs has its files: the folder was moved, or not restored.
+            OutputError: some have not; the line gives identifiers, since names may be those of patients.
         """
-        identifiers = self._database.identifiers()
-        lost = [each for each in identifiers if not self._data_dir.has_upload(each)]
-        if len(lost) == len(identifiers) > 1:  # a single one may have been under deletion on a full disk
+        missing = self._missing()
+        if missing:
             raise OutputError(
-                f"{self._data_dir.photographs}: holds none of the {len(lost)} photographs that "
-                f"{self._data_dir.database.name} lists; put this folder back, or choose another --data"
+                f"{self._data_dir.photographs}: lacks the files of {len(missing)} of the "
+                f"{len(self._database.identifiers())} photographs that {self._data_dir.database.name} lists "
+                f"(such as {', '.join(missing[:2])}); restore this folder from the same backup, or start "
+                "once with --forget-missing, which deletes them with their corrections and gradings"
             )
-        for each in lost:
-            self.delete(each)
-        if lost:
-            LOG.warning("%d photographs were deleted from the database: their files are gone", len(lost))
+
+    def _forget_missing(self) -> None:
+        """Delete the photographs whose files are missing from the database; what is left goes to unknown/.
+
+        Their identifiers are not kept, so that folders that turn up later are set aside, not deleted.
+        """
+        missing = self._missing()
+        for identifier in missing:
+            for each in self._database.delete(identifier, remembered=False):
+                self._data_dir.set_aside_photograph(each)
+                self._on_delete(each)
+        if missing:
+            LOG.warning(
+                "%d photographs were deleted from the database: their files were missing", len(missing)
+            )
 
     # Working
 
@@ -448,15 +477,10 @@ class JobQueue:
             LOG.error("%s while predicting a photograph", type(error).__name__)
             self._persistently(lambda: self._fail(record, "crashed", errors.CRASHED))
         finally:
-            self._running.pop(record.id, None)
-            self._progress.clear(record.id)
             self._persistently(lambda: delete_remains(self._database, self._data_dir, record.id))
         self._persistently(lambda: self._events.publish("queue", self.lengths()))
 
     def _predict(self, worker: Worker, record: Record) -> None:
-        directory = self._data_dir.photograph(record.id)
-        self._running[record.id] = worker
-        self._on_change(record)
         if record.attempts > ATTEMPTS:
             line = (
                 f"its analysis crashed {ATTEMPTS} times; scale the photograph down, or report the error with "
@@ -465,15 +489,9 @@ class JobQueue:
             self._persistently(lambda: self._fail(record, "crashed", line))
             return
 
-        def progress(share: float) -> None:
-            self._progress.set(record.id, share)
-            payload = {"id": record.id, "batch": record.batch, "progress": round(share, 3)}
-            self._events.publish("progress", payload)
-
         started = time.monotonic()
         try:
-            prediction = worker.do(self._task(record, directory), progress, self._limits.seconds)
-            assert isinstance(prediction, Prediction)
+            prediction = self._run(worker, record)
         except ServiceError as error:
             _log_disk(error)
             code, message = error.code, error.message
@@ -499,9 +517,34 @@ class JobQueue:
             self._seconds += (seconds - self._seconds) / 4
             self._persistently(lambda: self._finish(record, prediction, seconds))
 
-    def _task(self, record: Record, directory: PhotographDir) -> PredictTask:
+    def _run(self, worker: Worker, record: Record) -> Prediction:
+        """Let a worker predict a photograph, which can be cancelled meanwhile.
+
+        It is marked as running only until the worker ends: afterwards it may return to the queue, and another
+        worker may take it at once.
+
+        Raises:
+            ServiceError, LostError, TooSlowError, CancelledError, StartError: as `Worker.do`.
+        """
+
+        def progress(share: float) -> None:
+            self._progress.set(record.id, share)
+            payload = {"id": record.id, "batch": record.batch, "progress": round(share, 3)}
+            self._events.publish("progress", payload)
+
+        self._running[record.id] = worker
+        try:
+            self._on_change(record)
+            prediction = worker.do(self._task(record), progress, self._limits.seconds)
+            assert isinstance(prediction, Prediction)
+            return prediction
+        finally:
+            self._running.pop(record.id, None)
+            self._progress.clear(record.id)
+
+    def _task(self, record: Record) -> PredictTask:
         return PredictTask(
-            folder=directory.folder,
+            folder=self._data_dir.photograph(record.id).folder,
             key=record.key,
             field=record.field,
             region=record.region,

@@ -20,6 +20,8 @@ DATA/photographs/<id>/upload             the file as it was sent
 DATA/unknown/<name>-<digits>             photographs that the database does not list, and what is not
                                          Foveate's; for a person to check
 DATA/gone/                               files that are being deleted
+          <id>/                          a photograph whose files were deleted before the database could be
+                                         changed, on a full disk; empty
 """
 
 import errno
@@ -143,7 +145,9 @@ class DataDir:
             _close_to_others(data)
             for leftover in (*self.incoming.iterdir(), *self._gone.iterdir()):
                 with atomic_files.errors_for(leftover):
-                    if leftover == self.model or OURS.fullmatch(leftover.name):
+                    if self._is_begun_deletion(leftover):
+                        _empty(leftover)
+                    elif leftover == self.model or OURS.fullmatch(leftover.name):
                         _remove(leftover)
                     else:
                         self._set_aside(leftover)
@@ -251,6 +255,33 @@ class DataDir:
             return
         _remove(aside)
 
+    def begin_deletion(self, identifier: str) -> None:
+        """Delete the files of a photograph that the database still lists.
+
+        An empty folder in DATA/gone records this until `end_deletion`, so that the next start completes the
+        deletion if the server is killed.
+        """
+        aside = self._gone / identifier
+        try:
+            self.photograph(identifier).folder.rename(aside)
+        except FileNotFoundError:
+            return
+        _empty(aside)
+
+    def end_deletion(self, identifier: str) -> None:
+        """Note that the database no longer lists a photograph; its folder was deleted before."""
+        with suppress(FileNotFoundError):
+            (self._gone / identifier).rmdir()
+
+    def begun_deletions(self) -> frozenset[str]:
+        """Return names in DATA/gone; those that the database lists are of photographs under deletion."""
+        return frozenset(folder.name for folder in self._gone.iterdir() if self._is_begun_deletion(folder))
+
+    def _is_begun_deletion(self, path: Path) -> bool:
+        """Return whether a path may be what `begin_deletion` leaves."""
+        is_ours = path.parent == self._gone and OURS.fullmatch(path.name) is not None
+        return is_ours and path.is_dir() and not path.is_symlink()
+
     def keep_only(self, identifiers: frozenset[str], removed: frozenset[str]) -> None:
         """Remove the folders of photographs that the database does not list, and unfinished files in others.
 
@@ -273,6 +304,14 @@ class DataDir:
                 self.delete(folder)
             else:
                 self._set_aside(folder)
+        for leftover in self._gone.iterdir():
+            _remove(leftover)
+
+    def set_aside_photograph(self, identifier: str) -> None:
+        """Move what is left of a photograph's folder to DATA/unknown, if there is anything."""
+        folder = self.photograph(identifier).folder
+        if os.path.lexists(folder):
+            self._set_aside(folder)
 
     def _set_aside(self, path: Path) -> None:
         """Move a file or folder that the database does not list to DATA/unknown."""
@@ -354,6 +393,12 @@ def _link(source: str | Path, target: str | Path) -> None:
     except OSError:
         shutil.copy2(source, target)
         atomic_files.flush(Path(target))
+
+
+def _empty(folder: Path) -> None:
+    """Remove all that is in a folder."""
+    for path in folder.iterdir():
+        _remove(path)
 
 
 def _remove(path: Path) -> None:

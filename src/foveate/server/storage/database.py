@@ -370,8 +370,12 @@ class Database:
         """Return the identifiers of a photograph's copies, which are deleted with it."""
         return [row[0] for row in self.rows(COPIES, identifier)]
 
-    def delete(self, identifier: str) -> tuple[str, ...]:
+    def delete(self, identifier: str, *, remembered: bool = True) -> tuple[str, ...]:
         """Delete a photograph with its copies and all that belongs to them.
+
+        Args:
+            identifier: the photograph.
+            remembered: whether `removed` lists them, so that a start deletes their folders.
 
         Returns:
             The identifiers of the deleted copies, then that of the photograph; empty if it did not exist. The
@@ -383,7 +387,8 @@ class Database:
             rows = database.execute("SELECT id FROM photographs WHERE id = ?", (identifier,)).fetchall()
             deleted = (*copies, identifier) if rows else ()
             for each in deleted:
-                database.execute("INSERT OR IGNORE INTO removed VALUES (?, ?)", (each, time.time()))
+                if remembered:
+                    database.execute("INSERT OR IGNORE INTO removed VALUES (?, ?)", (each, time.time()))
                 database.execute("DELETE FROM photographs WHERE id = ?", (each,))
         self._wipe()
         if deleted:
