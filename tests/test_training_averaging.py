@@ -11,7 +11,7 @@ import torch
 from foveate import cli, nets
 from foveate.datasets import digest
 from foveate.datasets.layouts import LAYOUTS
-from foveate.errors import SettingError, TrainingError
+from foveate.errors import OutputError, SettingError, TrainingError
 from foveate.training import averaging, recipes, release, run_recipe, runner, trainer
 from foveate.training.run_folder import RunFolder
 
@@ -121,6 +121,18 @@ def test_a_mean_is_neither_averaged_again_nor_trained_on(made, runs, tmp_path):
         averaging.average(made.recipe, [runs[2], tmp_path / "mean"], tmp_path / "again")
     with pytest.raises(TrainingError, match="mean: is the mean of other runs, which cannot be"):
         next(runner.train(replace(made, folder=tmp_path / "mean", resume=True)))
+
+
+def test_a_full_disk_leaves_nothing_that_prevents_another_try(made, runs, tmp_path, monkeypatch):
+    def fail(*_):
+        raise OutputError("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "write_weights", fail)
+        with pytest.raises(OutputError, match="no space left"):
+            averaging.average(made.recipe, runs[:2], tmp_path / "mean")
+
+    assert averaging.average(made.recipe, runs[:2], tmp_path / "mean") == "joint"
 
 
 def test_what_cannot_be_averaged_is_one_line(made, runs, tmp_path):

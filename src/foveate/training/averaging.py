@@ -53,7 +53,9 @@ def average(recipe: Recipe, folders: Sequence[Path], out: Path, command: Sequenc
     networks = [trainer.finished_network(own, run, stage) for own, run in zip(loaded, runs, strict=True)]
     averaged = mean_network(loaded[0], networks)
     with atomic_files.reserve(out):
-        new.begin_as(
+        new.write_weights(stage, averaged.state_dict())
+        new.add_start(run_record.start_now(command, LOCAL))
+        new.begin_as(  # last: from then on, the folder holds a run
             runs[0],
             replace(
                 _settings(runs[0]),
@@ -63,8 +65,6 @@ def average(recipe: Recipe, folders: Sequence[Path], out: Path, command: Sequenc
                 ),
             ),
         )
-        new.add_start(run_record.start_now(command, LOCAL))
-        new.write_weights(stage, averaged.state_dict())
     return stage
 
 
