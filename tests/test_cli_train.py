@@ -123,11 +123,7 @@ def test_another_layout_brings_its_lesions(data, published, tmp_path):
 @pytest.fixture
 def eyes(tmp_path):
     """A folder of two healthy eyes."""
-    (tmp_path / "eyes").mkdir()
-    for number in (8, 9):
-        pixels, _ = tiny_set.draw(tiny_set.Eye(164, absent=tuple(tiny_set.RADII)), number)
-        tiny_set.Image.fromarray(pixels).save(tmp_path / "eyes" / f"eye-{number}.png")
-    return tmp_path / "eyes"
+    return tiny_set.write_healthy_eyes(tmp_path / "eyes")
 
 
 def test_healthy_eyes_are_learned_from_where_a_folder_of_them_is_named(data, published, eyes, tmp_path):

@@ -6,7 +6,7 @@ import torch
 from test_nets_local_global import run_random
 from torch import nn
 
-from foveate.nets import NetworkPlan, StreamPlan, build, fold_batch_norm, load_folded
+from foveate.nets import NetworkPlan, StreamPlan, build, fold_batch_norm, fold_in_place, load_folded
 
 
 def seeded_logits(network):
@@ -54,6 +54,24 @@ def test_folding_does_not_change_the_network_itself():
     assert tiny_set.digests(network) == before
     assert network.training
     assert not folded.training
+
+
+@pytest.mark.parametrize("make", [tiny_set.network, encoded])
+def test_a_network_folded_in_place_computes_the_same_from_the_folded_weights(make):
+    network = tiny_set.seeded(make)
+    expected = seeded_logits(network)
+    folded = fold_batch_norm(network).state_dict()
+
+    fold_in_place(network)
+
+    for before, after in zip(expected, seeded_logits(network), strict=True):
+        torch.testing.assert_close(after, before, atol=1e-4, rtol=1e-4)
+    for name, weight in network.named_parameters():
+        if weight.ndim == 4:
+            torch.testing.assert_close(weight, folded[name], rtol=0, atol=0)
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert norms
+    assert all(bool((norm.weight == 1).all()) for norm in norms)
 
 
 def test_a_normalisation_behind_anything_else_is_refused():

@@ -18,7 +18,7 @@ from foveate.engines import openvino
 from foveate.errors import DatasetError, SettingError, TrainingError
 from foveate.training import cross_validation, recipes, run_split
 from foveate.training.plan import TrainingPlan
-from foveate.training.recipe import STAGES
+from foveate.training.recipe import REFINE, STAGES
 from foveate.training.run_folder import RunFolder
 from foveate.training.run_record import RunSplit
 
@@ -35,7 +35,7 @@ def split(tmp_path, monkeypatch):
     return path
 
 
-def whole(tmp_path, split, folds, **changes):
+def whole(tmp_path, split, folds, continued_fold=None, **changes):
     plan = TrainingPlan(
         recipe=tiny_set.recipe(split=split, held_back=None),
         cases=tiny_set.write(tmp_path / "set"),
@@ -43,7 +43,12 @@ def whole(tmp_path, split, folds, **changes):
         **changes,
     )
     return cross_validation.CrossValidation(
-        recipe=plan.recipe, plan=plan, folds=folds, layout=LAYOUTS["idrid"], version="3"
+        recipe=plan.recipe,
+        plan=plan,
+        folds=folds,
+        continued_fold=continued_fold,
+        layout=LAYOUTS["idrid"],
+        version="3",
     )
 
 
@@ -264,3 +269,90 @@ def test_the_package_has_the_last_stage_that_all_runs_have_finished(tmp_path, sp
         with pytest.raises(TrainingError, match="far enough"):
             cross_validation.write_package(validation)
         assert loaded == [expected] * 2
+
+
+@pytest.fixture
+def refining(tmp_path, split, monkeypatch):
+    """Publish a tiny recipe with stage 'refine'; return the command that continues fold 1 by it."""
+    made = recipes.RECIPES["tiny"]()
+    stages = made.stages | {REFINE: tiny_set.replace(made.stages["joint"], fold_batch_norm=True)}
+    made = tiny_set.replace(made, stages=stages, healthy_share=0.5)
+    monkeypatch.setattr(recipes, "RECIPES", {"tiny": lambda: made})
+    tiny_set.write(tmp_path / "set")
+    tiny_set.write_healthy_eyes(tmp_path / "eyes")
+    command = ["programme", "tiny", "--data", str(tmp_path / "set"), "--out", str(tmp_path / "model")]
+    command += ["--split", str(split), "--fold", "0", "--fold", "1", "--threads", "1", "--all-from", "1"]
+    return [*command, "--healthy", str(tmp_path / "eyes")]
+
+
+def test_the_run_on_all_photographs_can_continue_that_of_a_fold(tmp_path, refining, capsys):
+    model = tmp_path / "model"
+    assert cli.run([*refining, "--stage", "global", "--stage", "local", "--stage", "fusion"]) == 0
+    assert {path.name for path in model.iterdir()} == {"fold-0", "fold-1"}
+    assert cli.run([*refining, "--stage", "joint"]) == 0
+    line = "once stage 'refine' is trained: run the same command without --stage"
+    assert line in capsys.readouterr().err.splitlines()[-1]
+
+    assert cli.run(refining) == 0
+
+    assert {path.name for path in (model / "all").glob("*.csv")} == {"refine.csv", "refine-epochs.csv"}
+    joint = [(model / run / "joint.safetensors").read_bytes() for run in ("fold-0", "fold-1", "all")]
+    assert joint[2] == joint[1] != joint[0]
+    training = models.load(model / "package").manifest.training
+    assert training["stage"] == REFINE
+    assert training["photographs"] == ["IDRiD_01", "IDRiD_02", "IDRiD_03"]
+    assert training["validation"]["photographs"] == ["IDRiD_01", "IDRiD_02"]
+    assert training["continued"]["name"] == "fold-1"
+
+    release = ["release", "tiny", "--data", str(tmp_path / "set"), "--to", str(tmp_path / "other")]
+    capsys.readouterr()
+    assert cli.run([*release, "--run", str(model / "all"), "--stage", "joint"]) == 1
+    assert "all: its stage 'joint' is that of fold-1, which was trained on fewer" in capsys.readouterr().err
+
+
+def test_a_run_does_not_go_on_once_the_run_that_it_continued_is_another(tmp_path, refining, capsys):
+    model = tmp_path / "model"
+    assert cli.run([*refining, *(word for stage in (*STAGES, REFINE) for word in ("--stage", stage))]) == 0
+    (model / "all" / "refine.safetensors").unlink()
+    (model / "fold-1" / "joint.safetensors").write_bytes(
+        (model / "fold-0" / "joint.safetensors").read_bytes()
+    )
+
+    assert cli.run(refining) == 1
+
+    assert "settings.json: the run was started with other settings" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (("--all-from", "2"), "fold 2 cannot be continued, because it is not held back; give --fold 2"),
+        (("--healthy",), "'refine', which recipe tiny does not have without healthy eyes (--healthy)"),
+    ],
+)
+def test_a_fold_that_cannot_be_continued_is_refused_before_the_first_run(
+    tmp_path, refining, capsys, changed, message
+):
+    at = refining.index(changed[0])
+    assert cli.run([*refining[:at], *changed[: 2 * (len(changed) - 1)], *refining[at + 2 :]]) == 1
+
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_recipe_without_refine_has_nothing_to_continue_a_fold_by(tmp_path, split):
+    with pytest.raises(SettingError, match="recipe tiny does not have; leave out --all-from"):
+        whole(tmp_path, split, (0,), continued_fold=0)
+
+
+@pytest.mark.parametrize("changes", [{"stages": STAGES}, {"stages": (), "held_back": 1}])
+def test_only_the_last_stage_on_all_photographs_continues_another_run(tmp_path, split, changes):
+    held_back = changes.pop("held_back", None)
+    with pytest.raises(SettingError, match=r"continued by stage 'refine' alone, on all photographs"):
+        TrainingPlan(
+            recipe=tiny_set.recipe(split=split, held_back=held_back),
+            cases=tiny_set.write(tmp_path / "set"),
+            folder=tmp_path / "all",
+            continued=RunFolder(tmp_path / "fold-0"),
+            **changes,
+        )

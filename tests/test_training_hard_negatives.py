@@ -34,16 +34,12 @@ def plan(tmp_path):
     cases = tiny_set.write(tmp_path / "set")
     split = tmp_path / "folds.json"
     split.write_text(json.dumps({"folds": {"IDRiD_01": 1, "IDRiD_02": 2, "IDRiD_03": 0}}))
-    (tmp_path / "eyes").mkdir()
-    for number in (8, 9):
-        pixels, _ = tiny_set.draw(tiny_set.Eye(164, absent=tuple(tiny_set.RADII)), number)
-        tiny_set.Image.fromarray(pixels).save(tmp_path / "eyes" / f"eye-{number}.png")
     return TrainingPlan(
         recipe=replace(with_refine(), split=split),
         cases=cases,
         folder=tmp_path / "run",
         minutes=None,
-        healthy=dr_grades.healthy_cases(tmp_path / "eyes", None),
+        healthy=dr_grades.healthy_cases(tiny_set.write_healthy_eyes(tmp_path / "eyes"), None),
     )
 
 

@@ -233,6 +233,23 @@ def test_a_stage_without_snapshots_is_recorded_as_before_there_were_any():
     assert "snapshots" not in recorded["local"]
 
 
+def test_a_stage_that_folds_normalisations_is_recorded_and_others_are_as_before():
+    stages = tiny_set.recipe().stages
+    folding = stages | {"joint": replace(stages["joint"], fold_batch_norm=True)}
+
+    recorded = describe(tiny_set.recipe(stages=folding))["stages"]
+
+    assert recorded["joint"]["fold_batch_norm"] is True
+    assert "fold_batch_norm" not in recorded["fusion"]
+
+
+@pytest.mark.parametrize("stage", ["global", "local"])
+def test_a_stage_that_updates_statistics_cannot_fold_them(stage):
+    stages = tiny_set.recipe().stages
+    with pytest.raises(SettingError, match=rf"stages\.{stage}\.fold_batch_norm is true, .*set it to false"):
+        tiny_set.recipe(stages=stages | {stage: replace(stages[stage], fold_batch_norm=True)})
+
+
 @pytest.mark.parametrize(
     "shares", [(0.0, 0.0, 0.0, 1.0), (-0.1, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, math.nan), (0.5,)]
 )

@@ -17,7 +17,7 @@ import tiny_set
 import torch
 from safetensors.torch import load_file
 
-from foveate import atomic_files
+from foveate import atomic_files, nets
 from foveate.errors import OutputError, TrainingError
 from foveate.training import stages, trainer
 from foveate.training.recipe import STAGES
@@ -120,6 +120,22 @@ def test_a_stage_results_in_the_mean_of_its_snapshots(tmp_path, cached_cases, st
     for name, tensor in result.items():
         mean = ((middle[name].double() + end[name].double()) / 2).to(tensor.dtype)
         torch.testing.assert_close(tensor, mean, rtol=0, atol=0)
+
+
+def test_a_stage_can_begin_with_folded_normalisations(tmp_path, straight):
+    run = RunFolder(with_prerequisites(straight, tmp_path / "run", "joint"))
+    recipe = tiny_set.recipe()
+    joint = replace(recipe.stages["joint"], fold_batch_norm=True)
+    folding = replace(recipe, stages=recipe.stages | {"joint": joint})
+
+    network = trainer.initial_network(folding, run, "joint", None)
+
+    unfolded = trainer.initial_network(recipe, run, "joint", None)
+    folded = nets.fold_batch_norm(unfolded).state_dict()
+    weights = {name: weight for name, weight in network.named_parameters() if weight.ndim == 4}
+    assert all(torch.equal(weight, folded[name]) for name, weight in weights.items())
+    trained = dict(unfolded.named_parameters())
+    assert any(not torch.equal(weight, trained[name]) for name, weight in weights.items())
 
 
 @pytest.mark.parametrize(("steps", "snapshots"), [(1, 2), (2, 5)])

@@ -136,13 +136,18 @@ def plan(root: Path) -> TrainingPlan:
     return TrainingPlan(recipe=recipe(split=split), cases=write(root / "set"), folder=root / "run")
 
 
-def with_healthy_eyes(plan: TrainingPlan, root: Path) -> TrainingPlan:
-    """Return the plan with two healthy eyes beside the set."""
-    (root / "eyes").mkdir()
+def write_healthy_eyes(folder: Path) -> Path:
+    """Write two healthy eyes to a new folder and return it."""
+    folder.mkdir()
     for number in (8, 9):
         pixels, _ = draw(Eye(164, absent=tuple(RADII)), number)
-        Image.fromarray(pixels).save(root / "eyes" / f"eye-{number}.png")
-    healthy = dr_grades.healthy_cases(root / "eyes", None)
+        Image.fromarray(pixels).save(folder / f"eye-{number}.png")
+    return folder
+
+
+def with_healthy_eyes(plan: TrainingPlan, root: Path) -> TrainingPlan:
+    """Return the plan with two healthy eyes beside the set."""
+    healthy = dr_grades.healthy_cases(write_healthy_eyes(root / "eyes"), None)
     return replace(plan, recipe=replace(plan.recipe, healthy_share=0.5), healthy=healthy)
 
 

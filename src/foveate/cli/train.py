@@ -100,6 +100,7 @@ def cross_validate(recipe: str, training: TrainingOptions, options: CrossValidat
         plan=plan,
         schedule=_schedule(options),
         folds=options.folds,
+        continued_fold=options.all_from,
         layout=layouts.named(training.layout),
         version=options.version,
         int8=options.int8,
@@ -116,12 +117,16 @@ def _cross_validate(programme: cross_validation.CrossValidation) -> None:
     for run in runs:
         print(run.folder.name, file=sys.stderr)
         progress_steps.show(cross_validation.train(run))
-    if cross_validation.runs_without(programme, "joint"):
-        line = "the package is written once stage 'joint' is trained: run the same command without --stage"
+    stage = cross_validation.last_stage(programme)
+    if stage is None:
+        needed = "joint" if programme.continued_fold is None else REFINE
+        line = (
+            f"the package is written once stage '{needed}' is trained: run the same command without --stage"
+        )
         print(f"foveate: {line}", file=sys.stderr)
         return
     unrefined = cross_validation.runs_without(programme, REFINE)
-    if 0 < len(unrefined) < len(runs):
+    if stage == "joint" and len(unrefined) < len(runs):
         line = f"the package is made of stage 'joint': {REFINE} is not finished in {', '.join(unrefined)}"
         print(f"foveate: {line}", file=sys.stderr)
     print(cross_validation.write_package(programme))

@@ -10,7 +10,7 @@ G sides of the piece of the global features that a window needs.
 from foveate.nets.blending import add_global_head, blend
 from foveate.nets.calibration import IDENTITY, LogitLine, calibrate, calibrated_layers, scale_layer
 from foveate.nets.encoders import LITE0, MOBILENET_V2, EncoderUNet, MobileEncoder, load_imagenet
-from foveate.nets.folding import CONVOLUTIONS, fold_batch_norm, load_folded
+from foveate.nets.folding import CONVOLUTIONS, fold_batch_norm, fold_in_place, load_folded
 from foveate.nets.local_global import Fusion, GlobalPieces, LocalGlobalUNet, Stream, sample_pieces
 from foveate.nets.plans import NetworkPlan, StreamPlan, build
 from foveate.nets.timm_encoder import TimmEncoder
@@ -38,6 +38,7 @@ __all__ = [
     "calibrate",
     "calibrated_layers",
     "fold_batch_norm",
+    "fold_in_place",
     "load_folded",
     "load_imagenet",
     "sample_pieces",

@@ -69,6 +69,18 @@ def load_folded(weights: Mapping[str, Tensor], network: LocalGlobalUNet) -> tupl
     return tuple(unmatched)
 
 
+def fold_in_place(network: LocalGlobalUNet) -> None:
+    """Fold every normalisation into the convolution before it, and keep a layer that only adds its bias.
+
+    The network computes the same and can be trained on; its weights are those of `fold_batch_norm`.
+
+    Args:
+        network: changed in place.
+    """
+    unmatched = load_folded(fold_batch_norm(network).state_dict(), network)
+    assert not unmatched, "a folded network has the layers of its own"
+
+
 def _neutralise(norm: nn.BatchNorm2d) -> None:
     """Make a normalisation the identity, except for its bias."""
     assert norm.running_mean is not None

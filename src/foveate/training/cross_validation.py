@@ -1,6 +1,7 @@
 """Make a model from start to finish: train with each fold held back, train on all photographs, release.
 
-Knows:   which runs there are, where they are stored, and that runs with a fold held back validate the model.
+Knows:   which runs there are, where they are stored, which one continues another, and that runs with a fold
+         held back validate the model.
 Ignores: how a run is trained, and how a package is made from it.
 
 The folder holds fold-N, a run for each fold held back; all, the run whose weights are released; and package,
@@ -40,6 +41,9 @@ class CrossValidation:
     """How often the stages of the runs that hold a fold back are validated on it; None: not at all."""
     folds: Sequence[int]
     """Folds to hold back, one after another."""
+    continued_fold: int | None = None
+    """The fold whose run's joint stage the run on all photographs continues, by stage 'refine' alone; None:
+    that run is trained from the beginning."""
     layout: Layout
     """Layout of the data set."""
     version: str
@@ -51,14 +55,32 @@ class CrossValidation:
         """Check all folds before the hours of work.
 
         Raises:
-            SettingError: no fold is given, one is given twice, or as `TrainingPlan`.
+            SettingError: no fold is given, one is given twice, the fold to continue is not among them or
+                there is no stage 'refine' to continue it by, or as `TrainingPlan`.
             DatasetError, TrainingError: as `run_split.require_folds`.
         """
         if not self.folds:
             raise SettingError("no fold to hold back; name one or more with --fold")
         if duplicates := [fold for fold, times in Counter(self.folds).items() if times > 1]:
             raise SettingError(f"--fold {duplicates[0]} is given more than once; give each fold once")
+        self._check_continued_fold()
         run_split.require_folds(run_plans(self))
+
+    def _check_continued_fold(self) -> None:
+        """Raise SettingError if there is no such run to continue, or no stage to continue it by."""
+        if self.continued_fold is None:
+            return
+        if self.continued_fold not in self.folds:
+            raise SettingError(
+                f"fold {self.continued_fold} cannot be continued, because it is not held back; give --fold "
+                f"{self.continued_fold} as well, or another --all-from"
+            )
+        if REFINE not in self.plan.all_stages:
+            without = " without healthy eyes (--healthy)" if REFINE in self.plan.recipe.stages else ""
+            raise SettingError(
+                f"a run is continued by stage '{REFINE}', which recipe {self.recipe.name} does not have"
+                f"{without}; leave out --all-from"
+            )
 
 
 def run_plans(validation: CrossValidation) -> list[TrainingPlan]:
@@ -73,12 +95,35 @@ def run_plans(validation: CrossValidation) -> list[TrainingPlan]:
         )
         for fold in validation.folds
     ]
-    return [*fold_plans, replace(plan, folder=folder / ALL, recipe=replace(plan.recipe, held_back=None))]
+    whole = replace(plan, folder=folder / ALL, recipe=replace(plan.recipe, held_back=None))
+    if validation.continued_fold is not None:
+        (continued,) = (one.run for one in fold_plans if one.recipe.held_back == validation.continued_fold)
+        stages = tuple(stage for stage in plan.stages if stage == REFINE)
+        whole = replace(whole, continued=continued, stages=stages)
+    return [*fold_plans, whole]
 
 
 def train(plan: TrainingPlan) -> Iterator[tuple[StageName, StageProgress]]:
-    """Train the stages that a run lacks; yield after every step. Raises as `runner.train`."""
+    """Train the stages that a run lacks; yield after every step. Raises as `runner.train`.
+
+    A run that continues another one waits until that has finished its joint stage.
+    """
+    if plan.continued is not None and not (plan.stages and plan.continued.is_finished("joint")):
+        return iter(())
     return runner.train(replace(plan, resume=True))
+
+
+def last_stage(validation: CrossValidation) -> LastStage | None:
+    """Return the stage that the package can be made of now; None if some run lacks it.
+
+    It is 'refine' if all runs have finished it, or else 'joint', unless the run on all photographs has no
+    joint stage of its own.
+    """
+    if not runs_without(validation, REFINE):
+        return REFINE
+    if validation.continued_fold is not None or runs_without(validation, "joint"):
+        return None
+    return "joint"
 
 
 def runs_without(validation: CrossValidation, stage: StageName) -> list[str]:
@@ -88,9 +133,7 @@ def runs_without(validation: CrossValidation, stage: StageName) -> list[str]:
 
 
 def write_package(validation: CrossValidation) -> Path:
-    """Write the package of the run on all photographs and return its folder.
-
-    It has the weights of stage 'refine' if all runs have finished it, or else those of 'joint'.
+    """Write the package of the run on all photographs, with the weights of `last_stage`; return its folder.
 
     Raises:
         SettingError: as `release.add_int8`.
@@ -98,7 +141,7 @@ def write_package(validation: CrossValidation) -> Path:
         ExportError, DatasetError: as `release.write_package` and `release.choose`.
     """
     plans = run_plans(validation)
-    stage: LastStage = "joint" if runs_without(validation, REFINE) else REFINE
+    stage = last_stage(validation) or "joint"
     *fold_runs, shipped = (
         release.load_run(
             validation.recipe,

@@ -37,6 +37,8 @@ class TrainingPlan:
     are skipped."""
     start: Package | None = None
     """A model package whose weights the network starts from, instead of random and ImageNet weights."""
+    continued: RunFolder | None = None
+    """A run of the same photographs whose joint stage this one continues, by stage 'refine' alone."""
     validation: ValidationSchedule | None = None
     """How often the stages are validated on held-back photographs; None: not at all."""
     minutes: float | None = None
@@ -63,7 +65,8 @@ class TrainingPlan:
 
         Raises:
             SettingError: threads are below 1, minutes are not a positive number, no photograph is held back
-                to validate on, or healthy eyes are not used by the recipe or have a photograph's name.
+                to validate on, healthy eyes are not used by the recipe or have a photograph's name, or a
+                run is continued by other stages than 'refine' or with photographs held back.
         """
         if self.threads is not None and self.threads < 1:
             raise SettingError(f"threads is {self.threads}; give 1 or more, or leave out --threads")
@@ -78,6 +81,13 @@ class TrainingPlan:
             )
         if REFINE in self.stages:
             self._require_refinable()
+        if self.continued is not None and not (
+            set(self.stages) <= {REFINE} and self.recipe.held_back is None
+        ):
+            raise SettingError(
+                f"another run is continued by stage '{REFINE}' alone, on all photographs; leave out other "
+                "stages, and hold back no fold"
+            )
         if duplicates := {case.name for case in self.cases} & {case.name for case in self.healthy}:
             raise SettingError(
                 f"{min(duplicates)} is the name of both a photograph of the set and a healthy eye; rename "

@@ -72,6 +72,11 @@ class Stage:
     healthy_share: float | None = None
     """Share of the stage's photographs that are healthy eyes; None for the recipe's."""
 
+    fold_batch_norm: bool = False
+    """Whether the stage begins with its normalisations folded into the convolutions. The network computes the
+    same, but the optimiser then moves other numbers (docs/decisions/0031). Not for the streams' own stages,
+    which update the statistics."""
+
     def __post_init__(self) -> None:
         """Check the numbers.
 
@@ -174,6 +179,12 @@ class Recipe:
                 raise SettingError(
                     f"recipe {self.name}: healthy_share is {share:g}; give a share of at least 0 and below "
                     "1, and 0 with sampling=dealt"
+                )
+        for name in ("global", "local"):
+            if self.stages[name].fold_batch_norm:
+                raise SettingError(
+                    f"recipe {self.name}: stages.{name}.fold_batch_norm is true, but this stage updates the "
+                    "statistics of its normalisations; set it to false"
                 )
         self._check_numbers()
         self._check_contract()
@@ -318,15 +329,15 @@ def snapshot_steps(snapshots: int, steps: int) -> tuple[int, ...]:
 def describe(recipe: Recipe) -> dict[str, Any]:
     """Return a recipe as JSON values under their stored names; split files appear by their file names.
 
-    GlobalNet's shares, and a stage's snapshots and share of healthy eyes, are left out if they are the
-    defaults, so that older runs are described as before.
+    GlobalNet's shares, and a stage's snapshots, share of healthy eyes and folding, are left out if they are
+    the defaults, so that older runs are described as before.
     """
     splits = {"split": recipe.split, "healthy_split": recipe.healthy_split}
     values: dict[str, Any] = _with_stored_names(asdict(recipe))
     if not any(values["global_shares"]):
         del values["global_shares"]
     for stage in values["stages"].values():
-        for key, default in (("snapshots", 1), ("healthy_share", None)):
+        for key, default in (("snapshots", 1), ("healthy_share", None), ("fold_batch_norm", False)):
             if stage[key] == default:
                 del stage[key]
     return values | {key: path and path.name for key, path in splits.items()}

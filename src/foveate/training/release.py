@@ -39,7 +39,7 @@ from foveate.training import export, quantisation, run_recipe, run_record, run_s
 from foveate.training import recipe as recipes
 from foveate.training.recipe import REFINE, Recipe
 from foveate.training.run_folder import RunFolder
-from foveate.training.run_record import AveragedRun, StartPackage
+from foveate.training.run_record import AveragedRun, ContinuedRun, StartPackage
 from foveate.types import Decision, SelectionRule
 from foveate.wording import quantity
 
@@ -80,6 +80,8 @@ class FinishedRun:
     """The package that the run started from."""
     averaged: Sequence[AveragedRun] = ()
     """The runs that the weights are the mean of, if they are."""
+    continued: ContinuedRun | None = None
+    """The run whose joint stage it continued, if it did."""
 
     @property
     def trained_photographs(self) -> tuple[str, ...]:
@@ -190,7 +192,8 @@ def load_run(
             'joint'.
 
     Raises:
-        TrainingError, SettingError: as `run_recipe.load_recipe`; or the run was trained on another set.
+        TrainingError, SettingError: as `run_recipe.load_recipe`; or the run was trained on another set, or
+            the stage is that of a run that it continued.
         DatasetError: as `run_split.split_cases`; or a photograph cannot be read.
     """
     trained_recipe = run_recipe.load_recipe(recipe, folder)
@@ -199,16 +202,23 @@ def load_run(
     _require_same_set(run, trained_recipe, annotated, cases)
     training_cases, held_back = run_split.split_cases(trained_recipe, annotated)
     settings = run.read_settings()
+    stage = stage or (REFINE if run.is_finished(REFINE) else "joint")
+    if settings is not None and settings.continued is not None and stage != REFINE:
+        raise TrainingError(
+            f"{display_path(folder)}: its stage 'joint' is that of {display_path(settings.continued.name)}, "
+            f"which was trained on fewer photographs; finish stage '{REFINE}', or release that run"
+        )
     return FinishedRun(
         recipe=trained_recipe,
         folder=folder,
-        stage=stage or (REFINE if run.is_finished(REFINE) else "joint"),
+        stage=stage,
         training_cases=training_cases,
         held_back=held_back,
         layout=layout,
         healthy=run_record.healthy_names(run.read_digests(), cases),
         start=None if settings is None else settings.start,
         averaged=() if settings is None else settings.averaged,
+        continued=None if settings is None else settings.continued,
     )
 
 
@@ -414,6 +424,7 @@ def write_package(run: FinishedRun, choices: ReleaseChoices, version: str, folde
             "stage": run.stage,
             "start": None if run.start is None else run.start.to_json(),
             **({"averaged": [averaged.to_json() for averaged in run.averaged]} if run.averaged else {}),
+            **({} if run.continued is None else {"continued": run.continued.to_json()}),
             "photographs": list(run.trained_photographs),
             "healthy": list(run.healthy),
             "validation": choices.validation,

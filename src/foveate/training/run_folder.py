@@ -180,12 +180,16 @@ class RunFolder:
         Raises:
             TrainingError: the stage is not finished, or the file is damaged.
         """
+        self.require_finished(stage)
+        with damage_errors(self.weights(stage), COPY_AGAIN):
+            return load_file(self.weights(stage))
+
+    def require_finished(self, stage: StageName) -> None:
+        """Raise TrainingError unless a stage's final weights exist."""
         if not self.is_finished(stage):
             raise TrainingError(
                 f"{display_path(self.weights(stage))}: does not exist; finish stage '{stage}' first"
             )
-        with damage_errors(self.weights(stage), COPY_AGAIN):
-            return load_file(self.weights(stage))
 
     def write_weights(self, stage: StageName, weights: dict[str, torch.Tensor]) -> None:
         """Write the final weights of a stage, which finishes it."""

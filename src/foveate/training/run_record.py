@@ -64,6 +64,25 @@ class AveragedRun:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ContinuedRun:
+    """The run whose joint stage another run continues."""
+
+    name: str
+    """Name of its folder."""
+    weights: str
+    """SHA-256 of the file of the joint stage's weights."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "ContinuedRun":
+        """Return the record from the values that `to_json` returned."""
+        return cls(**content)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RunSettings:
     """What a run was begun with, so that its recipe can be restored."""
 
@@ -77,11 +96,14 @@ class RunSettings:
     """Absent from the file if the run did not start from a package."""
     averaged: tuple[AveragedRun, ...] = ()
     """The runs that the weights are the mean of; absent from the file if the run was trained."""
+    continued: ContinuedRun | None = None
+    """Absent from the file if the run trained its joint stage itself."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON values."""
         start = {} if self.start is None else {"start": self.start.to_json()}
         averaged = {"averaged": [run.to_json() for run in self.averaged]} if self.averaged else {}
+        continued = {} if self.continued is None else {"continued": self.continued.to_json()}
         return (
             {
                 "recipe": self.recipe,
@@ -91,12 +113,13 @@ class RunSettings:
             }
             | start
             | averaged
+            | continued
         )
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "RunSettings":
         """Return the settings from the values that `to_json` returned."""
-        start = content.get("start")
+        start, continued = content.get("start"), content.get("continued")
         return cls(
             recipe=content["recipe"],
             overrides=content["set"],
@@ -104,6 +127,7 @@ class RunSettings:
             field=content["field"],
             start=None if start is None else StartPackage.from_json(start),
             averaged=tuple(map(AveragedRun.from_json, content.get("averaged", ()))),
+            continued=None if continued is None else ContinuedRun.from_json(continued),
         )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from foveate import atomic_files
-from foveate.datasets import Case, checks
+from foveate.datasets import Case, checks, digest
 from foveate.errors import TrainingError
 from foveate.inference.prepared_canvas import find_frame
 from foveate.paths import display_path
@@ -32,7 +32,7 @@ from foveate.training.distributed import LOCAL, Machine
 from foveate.training.plan import TrainingPlan
 from foveate.training.recipe import ALONE_STAGES, REFINE, STAGES, Recipe, StageName
 from foveate.training.run_folder import RunFolder
-from foveate.training.run_record import RunSettings, RunSplit
+from foveate.training.run_record import ContinuedRun, RunSettings, RunSplit
 from foveate.training.sampler import StepDataset
 from foveate.training.trainer import StageProgress
 from foveate.training.validation import Validation
@@ -148,6 +148,7 @@ def _begin_run(plan: TrainingPlan, machine: Machine) -> tuple[Recipe, Callable[[
         digests = run_record.file_digests([*plan.cases, *plan.healthy], recipe.contract.lesions)
         keep_records = partial(_keep_records, plan, split, digests)
         keep_records()
+        _copy_joint_weights(plan)
         if run.has_run():
             run.keep_recipe(recipe)  # even if no stage is left to train
         validated = () if plan.validation is None else plan.validation.choose(held_back)
@@ -156,6 +157,15 @@ def _begin_run(plan: TrainingPlan, machine: Machine) -> tuple[Recipe, Callable[[
         )
     machine.barrier()
     return recipe, keep_records
+
+
+def _copy_joint_weights(plan: TrainingPlan) -> None:
+    """Copy the weights of the joint stage that a run continues, unless it has them."""
+    if plan.continued is None:
+        return
+    source, copied = (run.weights("joint") for run in (plan.continued, plan.run))
+    if not plan.run.is_finished("joint") or digest(copied) != digest(source):
+        plan.run.write_weights("joint", plan.continued.read_weights("joint"))
 
 
 def _keep_nothing() -> None:
@@ -173,9 +183,20 @@ def _keep_records(plan: TrainingPlan, split: RunSplit, digests: Mapping[str, Any
             lesions=contract.lesions,
             field=contract.field,
             start=None if plan.start is None else warm_start.describe(plan.start),
+            continued=None if plan.continued is None else _describe_continued(plan.continued),
         )
     )
     plan.run.keep_digests(digests, contract.lesions)
+
+
+def _describe_continued(run: RunFolder) -> ContinuedRun:
+    """Return what a run records about the one that it continues.
+
+    Raises:
+        TrainingError: that run has not finished its joint stage.
+    """
+    run.require_finished("joint")
+    return ContinuedRun(name=run.path.name, weights=digest(run.weights("joint")))
 
 
 def cache_cases(plan: TrainingPlan, recipe: Recipe, machine: Machine) -> list[CachedCase]:

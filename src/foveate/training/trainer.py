@@ -264,6 +264,8 @@ def initial_network(
     for prerequisite in PREREQUISITES[stage]:
         if start is None or run.is_finished(prerequisite):
             load_weights(network, run, prerequisite)
+    if recipe.stages[base_stage(stage)].fold_batch_norm:
+        nets.fold_in_place(network)
     return network
 
 

@@ -126,9 +126,13 @@ class CrossValidationOptions:
     folds: Annotated[tuple[int, ...], Parameter(name="--fold", metavar="N", negative="")]
     """Fold to hold back in a training of its own; may be given several times. The photographs held back serve
     to calibrate the model, to choose its thresholds and to measure how good it is."""
+    all_from: Annotated[int | None, Parameter(metavar="N")] = None
+    """Train the run on all photographs by stage 'refine' alone, from the joint stage of the run that holds
+    this fold back; from the beginning by default. This saves hours. The photographs of the fold are then
+    trained on in the last stage only."""
     stage: Stages = ()
     """Train only this stage; may be given several times. All stages of the recipe by default. The package is
-    written once 'joint' is trained."""
+    written once 'joint' is trained ('refine' with --all-from)."""
     workers: Workers = 0
     validate_every: ValidateEvery = None
     validate_photographs: ValidatePhotographs = 3
