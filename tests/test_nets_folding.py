@@ -74,12 +74,27 @@ def test_a_network_folded_in_place_computes_the_same_from_the_folded_weights(mak
     assert all(bool((norm.weight == 1).all()) for norm in norms)
 
 
-def test_a_normalisation_behind_anything_else_is_refused():
+@pytest.mark.parametrize(
+    "layer", [nn.MaxPool2d(1), nn.ConvTranspose2d(8, 8, 1), nn.Sequential(nn.Conv2d(8, 8, 1))]
+)
+def test_a_normalisation_behind_anything_else_stays_a_layer(layer):
     network = tiny_set.seeded()
-    network.fusion.layers = nn.Sequential(nn.MaxPool2d(1), nn.BatchNorm2d(8))
+    network.fusion.layers = nn.Sequential(layer, nn.BatchNorm2d(8)).eval()
 
-    with pytest.raises(TypeError, match="after MaxPool2d"):
-        fold_batch_norm(network)
+    assert isinstance(fold_batch_norm(network).fusion.layers[1], nn.BatchNorm2d)
+
+
+def test_the_own_bias_of_a_convolution_is_part_of_its_folded_bias_once():
+    network = tiny_set.seeded()
+    layers = network.fusion.layers = nn.Sequential(nn.Conv2d(8, 4, 1), nn.BatchNorm2d(4)).eval()
+    nn.init.normal_(layers[0].bias)
+    layers[1].running_mean.normal_()
+    features = torch.randn(1, 8, 3, 3)
+    expected = layers(features)
+
+    fold_in_place(network)
+
+    torch.testing.assert_close(layers(features), expected)
 
 
 def test_a_normalisation_that_includes_an_activation_is_not_folded():

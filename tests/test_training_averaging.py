@@ -96,6 +96,10 @@ def rewrite(folder, name, **changes):
             {"settings.json": {"start": {"name": "idrid", "version": "1", "digest": "0", "photographs": []}}},
             "another package at its start",
         ),
+        (
+            {"settings.json": {"continued": {"name": "fold-1", "weights": "0"}}},
+            "a joint stage of another run",
+        ),
     ],
 )
 def test_runs_that_differ_in_more_than_their_training_are_refused(made, runs, tmp_path, record, what):
@@ -106,6 +110,16 @@ def test_runs_that_differ_in_more_than_their_training_are_refused(made, runs, tm
         averaging.average(made.recipe, runs[:2], tmp_path / "mean")
 
     assert not (tmp_path / "mean").exists()
+
+
+def test_joint_stages_of_another_run_are_not_averaged(made, runs, tmp_path):
+    for run in runs[:2]:
+        rewrite(run, "settings.json", continued={"name": "fold-1", "weights": "0"})
+
+    with pytest.raises(
+        TrainingError, match="made: its stage 'joint' is that of fold-1; finish stage 'refine'"
+    ):
+        averaging.average(made.recipe, runs[:2], tmp_path / "mean")
 
 
 def test_folds_are_the_same_wherever_they_come_from(made, runs, tmp_path):

@@ -260,6 +260,8 @@ def test_the_package_has_the_last_stage_that_all_runs_have_finished(tmp_path, sp
             raise TrainingError("far enough")
 
     monkeypatch.setattr(cross_validation.release, "load_run", load_run)
+    for run in (fold, shipped):
+        run.write_weights("joint", {})
     for run, stage, expected in (
         (fold, "refine", "joint"),  # interrupted before the run on all photographs was refined
         (shipped, "refine", "refine"),
@@ -267,7 +269,7 @@ def test_the_package_has_the_last_stage_that_all_runs_have_finished(tmp_path, sp
         run.write_weights(stage, {})
         loaded.clear()
         with pytest.raises(TrainingError, match="far enough"):
-            cross_validation.write_package(validation)
+            cross_validation.write_package(validation, cross_validation.last_stage(validation))
         assert loaded == [expected] * 2
 
 
@@ -310,17 +312,79 @@ def test_the_run_on_all_photographs_can_continue_that_of_a_fold(tmp_path, refini
     assert "all: its stage 'joint' is that of fold-1, which was trained on fewer" in capsys.readouterr().err
 
 
-def test_a_run_does_not_go_on_once_the_run_that_it_continued_is_another(tmp_path, refining, capsys):
-    model = tmp_path / "model"
-    assert cli.run([*refining, *(word for stage in (*STAGES, REFINE) for word in ("--stage", stage))]) == 0
+STAGE_BY_STAGE = [word for stage in (*STAGES, REFINE) for word in ("--stage", stage)]
+
+
+def without(command, option):
+    at = command.index(option)
+    return [*command[:at], *command[at + 2 :]]
+
+
+def test_a_run_that_continues_another_one_is_never_trained_otherwise(tmp_path, refining, split, capsys):
+    model, healthy = tmp_path / "model", refining[-2:]
+    assert cli.run([*refining, *STAGE_BY_STAGE]) == 0
     (model / "all" / "refine.safetensors").unlink()
-    (model / "fold-1" / "joint.safetensors").write_bytes(
-        (model / "fold-0" / "joint.safetensors").read_bytes()
-    )
+    left = "all: continues the joint stage of fold-1; repeat 'foveate programme' with the same --all-from"
+    one = [
+        "tiny",
+        "--data",
+        str(tmp_path / "set"),
+        "--split",
+        str(split),
+        *healthy,
+        "--out",
+        str(model / "all"),
+    ]
+
+    for command, message in (
+        (without(refining, "--all-from"), left),
+        (["train", *one, "--fold", "none", "--resume"], left),
+        (
+            [*without(refining, "--all-from"), "--all-from", "0"],
+            "fold-1, which is not that of fold-0 now; delete",
+        ),
+    ):
+        capsys.readouterr()
+        assert cli.run(command) == 1
+        assert message in capsys.readouterr().err
+
+    retrained = (model / "fold-0" / "joint.safetensors").read_bytes()
+    (model / "fold-1" / "joint.safetensors").write_bytes(retrained)
+    assert cli.run(refining) == 1
+    assert "fold-1, which is not that of fold-1 now; delete this folder" in capsys.readouterr().err
+
+
+def test_a_run_of_its_own_is_not_continued(tmp_path, refining, capsys):
+    assert cli.run(without(refining, "--all-from")) == 0
+    package = models.load(tmp_path / "model" / "package").digest
 
     assert cli.run(refining) == 1
+    assert "all: has a joint stage of its own; leave out --all-from" in capsys.readouterr().err
+    assert cli.run([*refining, "--stage", "joint"]) == 1
+    assert "all: continues no other run; give the --all-from that it was" in capsys.readouterr().err
+    assert models.load(tmp_path / "model" / "package").digest == package
 
-    assert "settings.json: the run was started with other settings" in capsys.readouterr().err
+
+def test_a_kill_before_its_first_step_does_not_change_what_a_run_continues(
+    tmp_path, refining, capsys, monkeypatch
+):
+    def killed(*_, **__):
+        raise TrainingError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cross_validation.runner.hard_negatives, "attach", killed)
+        assert cli.run([*refining, *STAGE_BY_STAGE[:8]]) == 0
+        assert cli.run([*refining[:-4], "--all-from", "1", *refining[-2:]]) == 1
+        assert not (tmp_path / "model" / "all").exists()  # a fold was killed first
+        for fold in ("fold-0", "fold-1"):
+            joint = (tmp_path / "model" / fold / "joint.safetensors").read_bytes()
+            (tmp_path / "model" / fold / "refine.safetensors").write_bytes(joint)
+        assert cli.run(refining) == 1
+        assert (tmp_path / "model" / "all" / "joint.safetensors").exists()
+
+    capsys.readouterr()
+    assert cli.run(without(refining, "--all-from")) == 1
+    assert "all: continues the joint stage of fold-1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -328,13 +392,17 @@ def test_a_run_does_not_go_on_once_the_run_that_it_continued_is_another(tmp_path
     [
         (("--all-from", "2"), "fold 2 cannot be continued, because it is not held back; give --fold 2"),
         (("--healthy",), "'refine', which recipe tiny does not have without healthy eyes (--healthy)"),
+        (
+            ("--all-from", "1", "--stage", "refine"),
+            "fold 1 has no joint stage to continue; give --stage joint",
+        ),
     ],
 )
 def test_a_fold_that_cannot_be_continued_is_refused_before_the_first_run(
     tmp_path, refining, capsys, changed, message
 ):
-    at = refining.index(changed[0])
-    assert cli.run([*refining[:at], *changed[: 2 * (len(changed) - 1)], *refining[at + 2 :]]) == 1
+    given = changed if len(changed) > 1 else ()
+    assert cli.run([*without(refining, changed[0]), *given]) == 1
 
     assert message in capsys.readouterr().err
     assert not (tmp_path / "model").exists()

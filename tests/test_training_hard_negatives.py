@@ -203,3 +203,17 @@ def test_a_recipe_without_the_stage_refuses_it(plan):
     assert plain.all_stages == STAGES
     with pytest.raises(SettingError, match="recipe tiny has no stage 'refine'; choose among global, local"):
         replace(plain, stages=("refine",))
+
+
+def test_the_records_of_a_run_are_written_before_its_false_pixels(plan, monkeypatch):
+    """Otherwise the pixels of one network could be kept for a run that begins with another."""
+
+    def killed(*_, **__):
+        raise TrainingError("killed")
+
+    monkeypatch.setattr(hard_negatives, "attach", killed)
+    with pytest.raises(TrainingError, match="killed"):
+        list(runner.train(replace(plan, stages=("refine",))))
+
+    with pytest.raises(TrainingError, match="already contains a run; continue it with --resume"):
+        list(runner.train(replace(plan, stages=("refine",))))

@@ -129,7 +129,7 @@ def _cross_validate(programme: cross_validation.CrossValidation) -> None:
     if stage == "joint" and len(unrefined) < len(runs):
         line = f"the package is made of stage 'joint': {REFINE} is not finished in {', '.join(unrefined)}"
         print(f"foveate: {line}", file=sys.stderr)
-    print(cross_validation.write_package(programme))
+    print(cross_validation.write_package(programme, stage))
 
 
 def average(recipe: str, options: AverageOptions) -> None:

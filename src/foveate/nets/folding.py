@@ -19,7 +19,9 @@ CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
 
 
 def fold_batch_norm(network: LocalGlobalUNet) -> LocalGlobalUNet:
-    """Return a copy for inference in which every normalisation is part of the convolution before it.
+    """Return a copy for inference in which each normalisation is part of the convolution before it.
+
+    One that follows another layer stays a layer of its own.
 
     Its `state_dict` is what a model package's weights.safetensors holds. To load one, fold a network of the
     same plan first.
@@ -63,6 +65,8 @@ def load_folded(weights: Mapping[str, Tensor], network: LocalGlobalUNet) -> tupl
         layer.weight.copy_(weight)
         if norm is not None:
             _neutralise(norm)
+            if layer.bias is not None:
+                layer.bias.zero_()  # the norm's bias includes it
         bias = layer.bias if norm is None else norm.bias
         if bias is not None:
             bias.copy_(weights[f"{name}.bias"])
@@ -91,11 +95,15 @@ def _neutralise(norm: nn.BatchNorm2d) -> None:
 
 
 def _normalised(network: nn.Module) -> Iterator[tuple[nn.Sequential, int, nn.Module, nn.BatchNorm2d]]:
-    """Yield each layer that a normalisation follows: its sequence, its index there, and both layers."""
+    """Yield each convolution that a normalisation follows: its sequence, its index there, and both layers.
+
+    Other normalisations, such as those behind timm's separable convolutions, are not folded.
+    """
     for layers in [module for module in network.modules() if isinstance(module, nn.Sequential)]:
         for number in range(len(layers) - 1):
             layer, norm = layers[number], layers[number + 1]
-            if type(norm) is nn.BatchNorm2d:  # timm's subclasses hold an activation, too
+            follows_convolution = type(_unwrap(layer)) is nn.Conv2d
+            if follows_convolution and type(norm) is nn.BatchNorm2d:  # timm's hold an activation, too
                 yield layers, number, layer, norm
 
 
@@ -109,9 +117,5 @@ def _fuse(convolution: nn.Module, norm: nn.BatchNorm2d) -> nn.Module:
     if isinstance(convolution, SameConv | EvenConv):
         convolution.conv = fuse_conv_bn_eval(convolution.conv, norm)
         return convolution
-    if isinstance(convolution, nn.Conv2d):
-        return fuse_conv_bn_eval(convolution, norm)
-    raise TypeError(
-        f"a normalisation after {type(convolution).__name__} cannot be folded; only one after a convolution "
-        "can"
-    )
+    assert isinstance(convolution, nn.Conv2d)
+    return fuse_conv_bn_eval(convolution, norm)

@@ -50,6 +50,11 @@ def average(recipe: Recipe, folders: Sequence[Path], out: Path, command: Sequenc
     stage: LastStage = REFINE if runs[0].is_finished(REFINE) else "joint"
     for run, own in zip(runs[1:], loaded[1:], strict=True):
         _require_alike(runs[0], loaded[0], run, own)
+    if stage != REFINE and (continued := _settings(runs[0]).continued) is not None:
+        raise TrainingError(
+            f"{display_path(runs[0].path)}: its stage 'joint' is that of {display_path(continued.name)}; "
+            f"finish stage '{REFINE}' of every run first"
+        )
     networks = [trainer.finished_network(own, run, stage) for own, run in zip(loaded, runs, strict=True)]
     averaged = mean_network(loaded[0], networks)
     with atomic_files.reserve(out):
@@ -95,6 +100,7 @@ def _require_alike(first: RunFolder, recipe: Recipe, other: RunFolder, other_rec
         "other folds, or holds back another one": folds != other_folds,
         f"other photographs or masks ({differing_file})": differing_file is not None,
         "another package at its start": _settings(first).start != _settings(other).start,
+        "a joint stage of another run": _settings(first).continued != _settings(other).continued,
     }
     for difference in [difference for difference, is_there in differences.items() if is_there]:
         raise TrainingError(

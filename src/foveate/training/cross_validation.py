@@ -16,8 +16,9 @@ from pathlib import Path
 
 from foveate.choices import LastStage
 from foveate.datasets.layouts import Layout
-from foveate.errors import SettingError
+from foveate.errors import SettingError, TrainingError
 from foveate.evaluation.networks import ROW_ENGINES
+from foveate.paths import display_path
 from foveate.training import release, run_split, runner
 from foveate.training.plan import TrainingPlan
 from foveate.training.recipe import REFINE, Recipe, StageName
@@ -81,6 +82,13 @@ class CrossValidation:
                 f"a run is continued by stage '{REFINE}', which recipe {self.recipe.name} does not have"
                 f"{without}; leave out --all-from"
             )
+        continued = run_plans(self)[-1].continued
+        skips_joint = REFINE in self.plan.stages and "joint" not in self.plan.stages
+        if skips_joint and continued is not None and not continued.is_finished("joint"):
+            raise SettingError(
+                f"fold {self.continued_fold} has no joint stage to continue; give --stage joint as well, or "
+                "leave out --all-from"
+            )
 
 
 def run_plans(validation: CrossValidation) -> list[TrainingPlan]:
@@ -132,16 +140,20 @@ def runs_without(validation: CrossValidation, stage: StageName) -> list[str]:
     return [plan.folder.name for plan in plans if not RunFolder(plan.folder).is_finished(stage)]
 
 
-def write_package(validation: CrossValidation) -> Path:
-    """Write the package of the run on all photographs, with the weights of `last_stage`; return its folder.
+def write_package(validation: CrossValidation, stage: LastStage) -> Path:
+    """Write the package of the run on all photographs and return its folder.
+
+    Args:
+        validation: the model, trained.
+        stage: the stage that it is made of, from `last_stage`.
 
     Raises:
         SettingError: as `release.add_int8`.
-        TrainingError: a run is not finished, or does not belong to the others.
+        TrainingError: a run is not finished or does not belong to the others, or the run on all photographs
+            does not continue the one that it should.
         ExportError, DatasetError: as `release.write_package` and `release.choose`.
     """
     plans = run_plans(validation)
-    stage = last_stage(validation) or "joint"
     *fold_runs, shipped = (
         release.load_run(
             validation.recipe,
@@ -152,6 +164,12 @@ def write_package(validation: CrossValidation) -> Path:
         )
         for plan in plans
     )
+    continued = None if shipped.continued is None else shipped.continued.name
+    if continued != (plans[-1].continued and plans[-1].continued.path.name):
+        raise TrainingError(
+            f"{display_path(shipped.folder)}: continues {continued or 'no other run'}; give the --all-from "
+            "that it was trained with, or delete the folder"
+        )
     inputs = release.ReleaseInputs(shipped=shipped, validation_runs=fold_runs)
     inputs.check_files()  # before the hours of work
     folder = validation.plan.folder / PACKAGE

@@ -74,10 +74,11 @@ def train(plan: TrainingPlan) -> Iterator[tuple[StageName, StageProgress]]:
         if stage not in plan.stages or plan.run.is_finished(stage):
             continue
         with atomic_files.reserve(plan.run.reservation(stage)) if machine.is_first else nullcontext():
-            stage_cases = _with_false_pixels(plan, recipe, cases, machine) if stage == REFINE else cases
             if machine.is_first:
                 keep_records()  # another process may have begun here meanwhile, with other ones
-                plan.run.keep_recipe(recipe)
+                plan.run.keep_recipe(recipe)  # now false pixels belong to these records
+            stage_cases = _with_false_pixels(plan, recipe, cases, machine) if stage == REFINE else cases
+            if machine.is_first:
                 _write_samples(plan.run, recipe, stage_cases, stage)
             for progress in trainer.train_stage(
                 recipe,
@@ -134,11 +135,8 @@ def _begin_run(plan: TrainingPlan, machine: Machine) -> tuple[Recipe, Callable[[
     Raises: as `train`.
     """
     run = plan.run
-    if (settings := run.read_settings()) is not None and settings.averaged:
-        raise TrainingError(
-            f"{display_path(plan.folder)}: is the mean of other runs, which cannot be trained or compared; "
-            "release it, and name its package with --start"
-        )
+    continued = None if plan.continued is None else _describe_continued(plan.continued)
+    _require_same_origin(run, continued)
     recipe = replace(plan.recipe, split=plan.recipe.split or run.split)
     keep_records: Callable[[], None] = _keep_nothing
     if machine.is_first:
@@ -146,11 +144,12 @@ def _begin_run(plan: TrainingPlan, machine: Machine) -> tuple[Recipe, Callable[[
         _, held_back = run_split.divide(plan, split)
         atomic_files.require_writable(plan.folder)
         digests = run_record.file_digests([*plan.cases, *plan.healthy], recipe.contract.lesions)
-        keep_records = partial(_keep_records, plan, split, digests)
+        keep_records = partial(_keep_records, plan, split, digests, continued)
         keep_records()
-        _copy_joint_weights(plan)
-        if run.has_run():
+        if run.has_run() or continued is not None:
             run.keep_recipe(recipe)  # even if no stage is left to train
+        if plan.continued is not None:
+            _copy_joint_weights(plan.continued, run)
         validated = () if plan.validation is None else plan.validation.choose(held_back)
         run.add_start(
             run_record.start_now(plan.command, machine, validation=[case.name for case in validated])
@@ -159,20 +158,49 @@ def _begin_run(plan: TrainingPlan, machine: Machine) -> tuple[Recipe, Callable[[
     return recipe, keep_records
 
 
-def _copy_joint_weights(plan: TrainingPlan) -> None:
-    """Copy the weights of the joint stage that a run continues, unless it has them."""
-    if plan.continued is None:
+def _copy_joint_weights(source: RunFolder, run: RunFolder) -> None:
+    """Copy the weights of another run's joint stage, unless the run has them."""
+    if not run.is_finished("joint") or digest(run.weights("joint")) != digest(source.weights("joint")):
+        run.write_weights("joint", source.read_weights("joint"))
+
+
+def _require_same_origin(run: RunFolder, continued: ContinuedRun | None) -> None:
+    """Refuse to train a mean of runs, or a run that was begun from another joint stage.
+
+    Raises:
+        TrainingError: the folder holds such a run.
+    """
+    settings = run.read_settings()
+    if settings is None:
         return
-    source, copied = (run.weights("joint") for run in (plan.continued, plan.run))
-    if not plan.run.is_finished("joint") or digest(copied) != digest(source):
-        plan.run.write_weights("joint", plan.continued.read_weights("joint"))
+    where = display_path(run.path)
+    if settings.averaged:
+        raise TrainingError(
+            f"{where}: is the mean of other runs, which cannot be trained or compared; release it, and name "
+            "its package with --start"
+        )
+    if not run.has_run() or settings.continued == continued:
+        return
+    if settings.continued is None:
+        raise TrainingError(f"{where}: has a joint stage of its own; leave out --all-from")
+    if continued is None:
+        raise TrainingError(
+            f"{where}: continues the joint stage of {display_path(settings.continued.name)}; repeat 'foveate "
+            "programme' with the same --all-from, or choose another folder"
+        )
+    raise TrainingError(
+        f"{where}: continues a joint stage of {display_path(settings.continued.name)}, which is not that of "
+        f"{display_path(continued.name)} now; delete this folder to begin it again"
+    )
 
 
 def _keep_nothing() -> None:
     """Leave the records to the first process."""
 
 
-def _keep_records(plan: TrainingPlan, split: RunSplit, digests: Mapping[str, Any]) -> None:
+def _keep_records(
+    plan: TrainingPlan, split: RunSplit, digests: Mapping[str, Any], continued: ContinuedRun | None
+) -> None:
     """Record with what the run is begun, or check it once a stage has begun; raises as `RunFolder.keep_*`."""
     contract = plan.recipe.contract
     plan.run.keep_split(split)
@@ -183,7 +211,7 @@ def _keep_records(plan: TrainingPlan, split: RunSplit, digests: Mapping[str, Any
             lesions=contract.lesions,
             field=contract.field,
             start=None if plan.start is None else warm_start.describe(plan.start),
-            continued=None if plan.continued is None else _describe_continued(plan.continued),
+            continued=continued,
         )
     )
     plan.run.keep_digests(digests, contract.lesions)
