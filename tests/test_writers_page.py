@@ -372,6 +372,22 @@ def test_a_region_of_one_pixel_is_marked_at_any_scale(shown):
     assert all(count for _, count in marked), marked
 
 
+FOUR_LESIONS = """() => {
+  const label = document.querySelector("#layers label");
+  label.append(" microaneurysms");
+  for (let more = 0; more < 3; more++) label.parentElement.append(label.cloneNode(true));
+}"""
+"""Adds switches of three more lesions, all with a long name."""
+
+
+@pytest.mark.parametrize("width", [360, 400, 760])
+def test_the_page_is_no_wider_than_a_phone(shown, width):
+    shown.evaluate(FOUR_LESIONS)
+    shown.set_viewport_size({"width": width, "height": 800})
+
+    assert shown.evaluate("() => document.scrollingElement.scrollWidth") <= width
+
+
 GREEN_PIXELS = """() => {
   const canvas = document.querySelectorAll(".pane canvas")[1];
   const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);

@@ -54,8 +54,8 @@ def print_model(name: str, *, as_json: bool = False) -> None:
     _print(f"{manifest.intended_use}\n")
     _print(_lesion_table(package, stated))
     _print(
-        "Regions below the least area (px) are not counted; those below the least evidence (px) are removed "
-        "from the map."
+        "Regions below the least area are not counted, and those below the least evidence are removed from "
+        "the map; both are in px at the model's scale."
     )
     _print(f"{_scored(stated)}\n")
     _print(f"Trained on: {_trained(stated)}")
