@@ -74,7 +74,7 @@ def load_folded(weights: Mapping[str, Tensor], network: LocalGlobalUNet) -> tupl
 
 
 def fold_in_place(network: LocalGlobalUNet) -> None:
-    """Fold every normalisation into the convolution before it, and keep a layer that only adds its bias.
+    """Fold the normalisations that `fold_batch_norm` folds, and keep each as a layer that only adds its bias.
 
     The network computes the same and can be trained on; its weights are those of `fold_batch_norm`.
 

@@ -105,8 +105,8 @@ def run_plans(validation: CrossValidation) -> list[TrainingPlan]:
     ]
     whole = replace(plan, folder=folder / ALL, recipe=replace(plan.recipe, held_back=None))
     if validation.continued_fold is not None:
-        (continued,) = (one.run for one in fold_plans if one.recipe.held_back == validation.continued_fold)
         stages = tuple(stage for stage in plan.stages if stage == REFINE)
+        continued = fold_plans[validation.folds.index(validation.continued_fold)].run
         whole = replace(whole, continued=continued, stages=stages)
     return [*fold_plans, whole]
 

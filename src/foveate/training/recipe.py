@@ -180,12 +180,7 @@ class Recipe:
                     f"recipe {self.name}: healthy_share is {share:g}; give a share of at least 0 and below "
                     "1, and 0 with sampling=dealt"
                 )
-        for name in ("global", "local"):
-            if self.stages[name].fold_batch_norm:
-                raise SettingError(
-                    f"recipe {self.name}: stages.{name}.fold_batch_norm is true, but this stage updates the "
-                    "statistics of its normalisations; set it to false"
-                )
+        self._check_folding()
         self._check_numbers()
         self._check_contract()
         self._check_sides()
@@ -203,6 +198,15 @@ class Recipe:
             with_healthy: whether the run is trained on healthy eyes too; without any, `REFINE` has no use.
         """
         return (*STAGES, REFINE) if with_healthy and REFINE in self.stages else STAGES
+
+    def _check_folding(self) -> None:
+        """Raise SettingError if a stage that updates the statistics of its normalisations would fold them."""
+        for name in ("global", "local"):
+            if self.stages[name].fold_batch_norm:
+                raise SettingError(
+                    f"recipe {self.name}: stages.{name}.fold_batch_norm is true, but this stage updates the "
+                    "statistics of its normalisations; set it to false"
+                )
 
     def _check_numbers(self) -> None:
         """Raise SettingError where a number by itself is outside its range."""
